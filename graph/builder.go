@@ -1,0 +1,138 @@
+package graph
+
+import (
+	"fmt"
+
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// Builder writes graphs readably: every method adds a node, an input or a parameter and returns the name of the value it makes. Nodes bear
+// the name of their output. Mistakes are found by [Builder.Graph], at the end.
+type Builder struct {
+	graph  Graph
+	dtype  tensor.DType
+	params map[string]Shape
+	err    error
+}
+
+// NewBuilder starts a graph whose parameters have type F32.
+func NewBuilder(name string) *Builder {
+	return &Builder{graph: Graph{Name: name}, dtype: tensor.F32, params: map[string]Shape{}}
+}
+
+// Graph is the finished graph, or the first mistake: it is valid, and shapes fit as far as they can be known.
+func (b *Builder) Graph() (*Graph, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	if err := b.graph.Validate(); err != nil {
+		return nil, err
+	}
+	if _, err := b.graph.PartialShapes(); err != nil {
+		return nil, err
+	}
+	g := b.graph
+	return &g, nil
+}
+
+// Input adds an input of the network.
+func (b *Builder) Input(name string, dtype tensor.DType, dims ...Dim) string {
+	b.graph.Inputs = append(b.graph.Inputs, Value{Name: name, DType: dtype, Shape: dims})
+	return name
+}
+
+// Output marks a value as an output of the network.
+func (b *Builder) Output(name string) { b.graph.Outputs = append(b.graph.Outputs, name) }
+
+// Param adds a parameter. Naming it again with the same shape shares it.
+func (b *Builder) Param(name string, extents ...int) string {
+	shape := ShapeOf(extents...)
+	if first, ok := b.params[name]; ok {
+		if !first.Equal(shape) && b.err == nil {
+			b.err = fmt.Errorf("graph %q: parameter %q has shapes %s and %s", b.graph.Name, name, first, shape)
+		}
+		return name
+	}
+	b.params[name] = shape
+	b.graph.Params = append(b.graph.Params, Value{Name: name, DType: b.dtype, Shape: shape})
+	return name
+}
+
+// Declare gives the type and shape of a value that inference cannot derive.
+func (b *Builder) Declare(name string, dtype tensor.DType, dims ...Dim) {
+	if b.graph.Declared == nil {
+		b.graph.Declared = map[string]Value{}
+	}
+	b.graph.Declared[name] = Value{Name: name, DType: dtype, Shape: dims}
+}
+
+// Op adds a node of any operator with one output.
+func (b *Builder) Op(op, out string, attrs Attrs, inputs ...string) string {
+	b.graph.Nodes = append(b.graph.Nodes, Node{Name: out, Op: op, Inputs: inputs, Outputs: []string{out}, Attrs: attrs})
+	return out
+}
+
+// Gemm is x·wᵀ + bias, as fully connected layers have it: x of shape [N, in], w of shape [out, in]. A bias "" is none.
+func (b *Builder) Gemm(out, x, w, bias string) string {
+	inputs := []string{x, w}
+	if bias != "" {
+		inputs = append(inputs, bias)
+	}
+	return b.Op("Gemm", out, Attrs{"transB": int64(1)}, inputs...)
+}
+
+// Linear is Gemm with the parameters prefix.weight of shape [width, in] and, if bias is true, prefix.bias.
+func (b *Builder) Linear(out, x, prefix string, width, in int, bias bool) string {
+	w, c := b.Param(prefix+".weight", width, in), ""
+	if bias {
+		c = b.Param(prefix+".bias", width)
+	}
+	return b.Gemm(out, x, w, c)
+}
+
+// MatMul is numpy.matmul.
+func (b *Builder) MatMul(out, x, y string) string { return b.Op("MatMul", out, nil, x, y) }
+
+// Add is x + y, broadcast.
+func (b *Builder) Add(out, x, y string) string { return b.Op("Add", out, nil, x, y) }
+
+// Mul is x · y elementwise, broadcast.
+func (b *Builder) Mul(out, x, y string) string { return b.Op("Mul", out, nil, x, y) }
+
+// Relu is max(x, 0).
+func (b *Builder) Relu(out, x string) string { return b.Op("Relu", out, nil, x) }
+
+// Softmax normalises along an axis.
+func (b *Builder) Softmax(out, x string, axis int) string {
+	return b.Op("Softmax", out, Attrs{"axis": int64(axis)}, x)
+}
+
+// LayerNorm normalises over the axes from axis on, with the parameters scale and bias of their shape; a bias "" is none.
+func (b *Builder) LayerNorm(out, x, scale, bias string, axis int) string {
+	inputs := []string{x, scale}
+	if bias != "" {
+		inputs = append(inputs, bias)
+	}
+	return b.Op("LayerNormalization", out, Attrs{"axis": int64(axis), "epsilon": 1e-5}, inputs...)
+}
+
+// Flatten makes a matrix of the axes before axis by the rest.
+func (b *Builder) Flatten(out, x string, axis int) string {
+	return b.Op("Flatten", out, Attrs{"axis": int64(axis)}, x)
+}
+
+// Reshape gives x the shape target, which stands in a Constant node named after the output.
+func (b *Builder) Reshape(out, x string, target ...int64) string {
+	t := b.Constant(out+".shape", tensor.FromSlice(tensor.Shape{len(target)}, target))
+	return b.Op("Reshape", out, nil, x, t)
+}
+
+// Transpose puts axis perm[i] of x at axis i.
+func (b *Builder) Transpose(out, x string, perm ...int64) string {
+	return b.Op("Transpose", out, Attrs{"perm": perm}, x)
+}
+
+// Constant adds a Constant node.
+func (b *Builder) Constant(out string, value *tensor.Tensor) string {
+	return b.Op("Constant", out, Attrs{"value": value})
+}

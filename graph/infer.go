@@ -1,0 +1,132 @@
+package graph
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// ErrUnknownOperator is in the errors of InferShapes for operators that have no shape rule.
+var ErrUnknownOperator = errors.New("operator has no shape rule")
+
+// InferShapes derives the type and shape of every value, by name. The graph must be valid. An operator without a shape rule is an error,
+// wrapping [ErrUnknownOperator], also where its outputs are declared.
+func (g *Graph) InferShapes() (map[string]Value, error) {
+	values, unknown, err := g.infer()
+	if err == nil && len(unknown) > 0 {
+		err = fmt.Errorf("%s: %w", unknown[0], ErrUnknownOperator)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("graph %q: %w", g.Name, err)
+	}
+	return values, nil
+}
+
+// PartialShapes derives what it can in a graph that may have operators without a shape rule: the values of their outputs are taken from
+// Graph.Declared, and are absent from the result where nothing is declared, as is all that depends on them. Contradictions are errors still.
+func (g *Graph) PartialShapes() (map[string]Value, error) {
+	values, _, err := g.infer()
+	if err != nil {
+		return nil, fmt.Errorf("graph %q: %w", g.Name, err)
+	}
+	return values, nil
+}
+
+// infer returns the values that can be known and the nodes whose operators are unknown.
+func (g *Graph) infer() (map[string]Value, []*Node, error) {
+	values := map[string]Value{}
+	for _, list := range [][]Value{g.Inputs, g.Params} {
+		for _, v := range list {
+			values[v.Name] = v
+		}
+	}
+	constants, used := g.Constants(), g.uses()
+	var unknown []*Node
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		op, known := operators[n.Op]
+		if !known {
+			unknown = append(unknown, n)
+		}
+		c := &call{node: n, constants: constants}
+		if !known || !c.bind(values) {
+			g.adopt(n, values)
+			continue
+		}
+		if err := g.apply(op, c, values, used); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", n, err)
+		}
+	}
+	return values, unknown, nil
+}
+
+// uses is the set of names that some node or the graph's outputs read.
+func (g *Graph) uses() map[string]bool {
+	used := map[string]bool{}
+	for _, n := range g.Nodes {
+		for _, in := range n.Inputs {
+			used[in] = true
+		}
+	}
+	for _, out := range g.Outputs {
+		used[out] = true
+	}
+	return used
+}
+
+// bind looks up the inputs; it says false when one of them is not known.
+func (c *call) bind(values map[string]Value) bool {
+	c.in = make([]Value, len(c.node.Inputs))
+	for i, name := range c.node.Inputs {
+		if name == "" {
+			continue
+		}
+		v, ok := values[name]
+		if !ok {
+			return false
+		}
+		c.in[i] = v
+	}
+	return true
+}
+
+// adopt takes the declared values of a node's outputs where inference cannot say.
+func (g *Graph) adopt(n *Node, values map[string]Value) {
+	for _, out := range n.Outputs {
+		if d, ok := g.Declared[out]; ok {
+			values[out] = d
+		}
+	}
+}
+
+// apply runs a shape rule and records what it gives.
+func (g *Graph) apply(op operator, c *call, values map[string]Value, used map[string]bool) error {
+	if err := op.check(c.node); err != nil {
+		return err
+	}
+	outs, err := op.infer(c)
+	if err != nil {
+		return err
+	}
+	for i, name := range c.node.Outputs {
+		if i >= len(outs) {
+			if name != "" && used[name] {
+				return fmt.Errorf("output %d, %q, is used, which is not supported", i, name)
+			}
+			continue
+		}
+		v := outs[i]
+		v.Name, v.Shape = name, slices.Clip(v.Shape)
+		if err := v.Shape.validate(); err != nil {
+			return fmt.Errorf("output %q: %w", name, err)
+		}
+		if d, ok := g.Declared[name]; ok && (d.DType != v.DType || !d.Shape.Equal(v.Shape)) {
+			return fmt.Errorf("output %q is %v %s but declared as %v %s", name, v.DType, v.Shape, d.DType, d.Shape)
+		}
+		values[name] = v
+	}
+	return nil
+}
+
+// Operators lists the operators that have a shape rule, sorted.
+func Operators() []string { return sortedKeys(operators) }
