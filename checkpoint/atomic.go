@@ -1,0 +1,120 @@
+package checkpoint
+
+import (
+	"bufio"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// WriteFile makes a file of what write writes, whole or not at all. The content goes to a temporary file in the same folder, is synced to the
+// disk and renamed; on any failure, a panic of write included, the temporary file is removed and a file that was there before is untouched.
+// Only when the very last step fails, to sync the folder, is the new file in place although an error is returned.
+//
+// A new file has the permissions 0644 less the umask, a replaced one keeps those it had. A symbolic link is followed: the file behind it is
+// replaced. What is not a regular file, such as a directory or a device, is never replaced. The writer is buffered.
+func WriteFile(path string, write func(io.Writer) error) error {
+	if err := writeFile(path, write); err != nil {
+		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
+	}
+	return nil
+}
+
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	target, perm, err := resolve(path)
+	if err != nil {
+		return err
+	}
+	folder := filepath.Dir(target)
+	f, err := os.OpenFile(filepath.Join(folder, ".rebasin-"+rand.Text()+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return inFolder(folder, cause(err))
+	}
+	placed := false
+	defer func() {
+		if !placed {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if perm != 0 {
+		if err := f.Chmod(perm); err != nil {
+			return cause(err)
+		}
+	}
+	if err := fill(f, write); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return cause(err)
+	}
+	if err := os.Rename(f.Name(), target); err != nil {
+		return cause(err)
+	}
+	placed = true
+	return syncFolder(folder)
+}
+
+// inFolder blames the folder for what kept a file from being created in it.
+func inFolder(folder string, err error) error { return fmt.Errorf("folder %q: %w", folder, err) }
+
+// resolve returns the file that path stands for, and its permissions if it exists.
+func resolve(path string) (target string, perm fs.FileMode, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return path, 0, nil
+	}
+	if err != nil {
+		return "", 0, cause(err)
+	}
+	if err := mustBeRegular(info); err != nil {
+		return "", 0, err
+	}
+	if target, err = filepath.EvalSymlinks(path); err != nil {
+		return "", 0, cause(err)
+	}
+	return target, info.Mode().Perm(), nil
+}
+
+// fill has the content written to f and onto the disk.
+func fill(f *os.File, write func(io.Writer) error) error {
+	w := bufio.NewWriterSize(anonymous{f}, 1<<16)
+	if err := write(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return cause(f.Sync())
+}
+
+// anonymous keeps the name of a temporary file out of the errors of writing it.
+type anonymous struct{ f *os.File }
+
+func (a anonymous) Write(p []byte) (int, error) {
+	n, err := a.f.Write(p)
+	return n, cause(err)
+}
+
+// syncFolder makes a rename in folder durable, where the system has a way to.
+func syncFolder(folder string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(folder)
+	if err != nil {
+		return inFolder(folder, cause(err))
+	}
+	defer d.Close()
+	err = cause(d.Sync())
+	if err == nil || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
+		return nil // some file systems know no sync of a folder
+	}
+	return inFolder(folder, err)
+}

@@ -1,0 +1,104 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// Info describes one tensor of a file.
+type Info struct {
+	Name  string
+	DType tensor.DType
+	Shape tensor.Shape
+}
+
+// Reader is an open file of named tensors, of which the list is known and checked and the data is still in the file.
+type Reader interface {
+	// Infos returns all tensors, in the file's order of data.
+	Infos() []Info
+	// Metadata returns the strings that the file carries beside its tensors.
+	Metadata() map[string]string
+	// Read returns the tensor of that name.
+	Read(name string) (*tensor.Tensor, error)
+	// Close releases the file. Tensors already read stay valid.
+	Close() error
+}
+
+// Entry is a tensor to be written. Load is called once, when it is the tensor's turn, and must return what Info declares.
+type Entry struct {
+	Info
+	Load func() (*tensor.Tensor, error)
+}
+
+// ErrFormat is matched (errors.Is) by every error that blames the content of a file, as opposed to the system that reads it.
+var ErrFormat = errors.New("malformed file")
+
+// formatError is one way in which the content of a file is wrong.
+type formatError struct{ what string }
+
+func (e *formatError) Error() string { return e.what }
+
+func (e *formatError) Is(target error) bool { return target == ErrFormat }
+
+func malformed(format string, args ...any) error {
+	return &formatError{fmt.Sprintf(format, args...)}
+}
+
+// maxQuoted bounds what of a name gets into a message: a hostile one may have a hundred million bytes.
+const maxQuoted = 200
+
+// quote makes a name printable on one line.
+func quote(name string) string {
+	if len(name) > maxQuoted {
+		return fmt.Sprintf("%q...", name[:maxQuoted])
+	}
+	return fmt.Sprintf("%q", name)
+}
+
+func ofTensor(name string, err error) error { return fmt.Errorf("tensor %s: %w", quote(name), err) }
+
+// cause strips the operation and the path that package os puts before an error: messages here name the file themselves, and the path may be
+// that of a temporary file, which means nothing to a reader.
+func cause(err error) error {
+	switch e := err.(type) { //nolint:errorlint // only the outermost wrapping is meant
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
+	}
+	return err
+}
+
+// openRegular opens a file for reading and returns its size. It refuses whatever has no size of its own; opening a pipe might even block.
+func openRegular(path string) (*os.File, int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, 0, cause(err)
+	}
+	if err := mustBeRegular(info); err != nil {
+		return nil, 0, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, cause(err)
+	}
+	if info, err = f.Stat(); err != nil {
+		f.Close()
+		return nil, 0, cause(err)
+	}
+	return f, info.Size(), nil
+}
+
+func mustBeRegular(info fs.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return errors.New("is a directory")
+	case !info.Mode().IsRegular():
+		return errors.New("is not a regular file")
+	}
+	return nil
+}

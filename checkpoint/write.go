@@ -1,0 +1,177 @@
+package checkpoint
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// WriteSafetensors writes a safetensors file, whole or not at all (see [WriteFile]). Load of one entry is called after the other, in the file's
+// order, so that one tensor at a time is in memory. The bytes depend on the entries and the metadata only: tensors are ordered by dtype, large
+// elements first, then by name, and the keys of the metadata are sorted.
+//
+// Everything but the data is checked before a file is made: names must be distinct, valid UTF-8 and not "__metadata__". The context is looked
+// at before each tensor and before the file takes its name.
+func WriteSafetensors(ctx context.Context, path string, entries []Entry, metadata map[string]string) error {
+	entries = slices.Clone(entries)
+	head, err := buildHeader(entries, metadata)
+	if err != nil {
+		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
+	}
+	return WriteFile(path, func(w io.Writer) error {
+		if _, err := w.Write(head); err != nil {
+			return err
+		}
+		return writeData(ctx, w, entries)
+	})
+}
+
+// writeData writes the tensors in the order given.
+func writeData(ctx context.Context, w io.Writer, entries []Entry) error {
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := e.writeTo(w); err != nil {
+			return ofTensor(e.Name, err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (e *Entry) writeTo(w io.Writer) error {
+	t, err := e.Load()
+	switch {
+	case err != nil:
+		return err
+	case t == nil:
+		return errors.New("nothing was loaded")
+	case t.DType() != e.DType || !t.Shape().Equal(e.Shape):
+		return fmt.Errorf("declared as %v%v, loaded as %v", e.DType, e.Shape, t)
+	}
+	_, err = w.Write(t.Bytes())
+	return err
+}
+
+// buildHeader sorts the entries as their data is to be and returns all bytes before the data.
+func buildHeader(entries []Entry, metadata map[string]string) ([]byte, error) {
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(rank(b.DType), rank(a.DType)), cmp.Compare(a.Name, b.Name))
+	})
+	var b bytes.Buffer
+	b.Write(make([]byte, prefixSize))
+	b.WriteByte('{')
+	if err := appendMetadata(&b, metadata); err != nil {
+		return nil, err
+	}
+	if err := appendEntries(&b, entries); err != nil {
+		return nil, err
+	}
+	b.WriteByte('}')
+	for b.Len()%8 != 0 { // so that the data is aligned for those who map the file
+		b.WriteByte(' ')
+	}
+	length := b.Len() - prefixSize
+	if length > maxHeader {
+		return nil, fmt.Errorf("header of %d bytes is over the limit of %d", length, maxHeader)
+	}
+	binary.LittleEndian.PutUint64(b.Bytes(), uint64(length))
+	return b.Bytes(), nil
+}
+
+// ranks is the order of dtypes in the reference implementation, the last first in a file. It never puts smaller elements before larger ones,
+// which keeps all data aligned.
+var ranks = []tensor.DType{
+	tensor.Bool, tensor.U8, tensor.I8, tensor.F8E5M2, tensor.F8E4M3, tensor.I16, tensor.U16, tensor.F16, tensor.BF16,
+	tensor.I32, tensor.U32, tensor.F32, tensor.F64, tensor.I64, tensor.U64,
+}
+
+func rank(d tensor.DType) int { return slices.Index(ranks, d) }
+
+func appendMetadata(b *bytes.Buffer, metadata map[string]string) error {
+	if len(metadata) == 0 {
+		return nil
+	}
+	b.WriteString(`"` + metadataKey + `":{`)
+	for i, key := range slices.Sorted(maps.Keys(metadata)) {
+		if !utf8.ValidString(key) || !utf8.ValidString(metadata[key]) {
+			return fmt.Errorf("metadata %s is not valid UTF-8", quote(key))
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		appendString(b, key)
+		b.WriteByte(':')
+		appendString(b, metadata[key])
+	}
+	b.WriteByte('}')
+	return nil
+}
+
+func appendEntries(b *bytes.Buffer, entries []Entry) error {
+	seen := make(map[string]bool, len(entries))
+	at := 0
+	for _, e := range entries {
+		if seen[e.Name] {
+			return ofTensor(e.Name, errors.New("given twice"))
+		}
+		seen[e.Name] = true
+		size, err := e.check()
+		if err != nil {
+			return ofTensor(e.Name, err)
+		}
+		if size > math.MaxInt64-at {
+			return ofTensor(e.Name, errors.New("the size of the file overflows int64"))
+		}
+		if b.Len() > prefixSize+len("{") {
+			b.WriteByte(',')
+		}
+		appendString(b, e.Name)
+		fmt.Fprintf(b, `:{"dtype":"%v","shape":[`, e.DType)
+		for i, n := range e.Shape {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprint(b, n)
+		}
+		fmt.Fprintf(b, `],"data_offsets":[%d,%d]}`, at, at+size)
+		at += size
+	}
+	return nil
+}
+
+// check refuses what [OpenSafetensors] would refuse, and returns the bytes of the tensor.
+func (e *Entry) check() (int, error) {
+	switch {
+	case e.Name == metadataKey:
+		return 0, errors.New("the name is reserved")
+	case !utf8.ValidString(e.Name):
+		return 0, errors.New("the name is not valid UTF-8")
+	case len(e.Shape) > maxRank:
+		return 0, fmt.Errorf("shape has more than %d extents", maxRank)
+	case e.Load == nil:
+		return 0, errors.New("no way to load it is given")
+	}
+	return e.DType.Bytes(e.Shape)
+}
+
+// appendString appends a JSON string of valid UTF-8, without the escapes that json.Marshal makes for HTML: the reference has none either.
+func appendString(b *bytes.Buffer, s string) {
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		panic("checkpoint: a string has no JSON: " + err.Error()) // a buffer takes all, and every string has one
+	}
+	b.Truncate(b.Len() - 1) // the newline
+}
