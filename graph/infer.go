@@ -117,7 +117,7 @@ func (g *Graph) apply(op operator, c *call, values map[string]Value, used map[st
 		}
 		v := outs[i]
 		v.Name, v.Shape = name, slices.Clip(v.Shape)
-		if err := v.Shape.validate(); err != nil {
+		if err := v.Shape.validate(leastExtent(c.node)); err != nil {
 			return fmt.Errorf("output %q: %w", name, err)
 		}
 		if d, ok := g.Declared[name]; ok && (d.DType != v.DType || !d.Shape.Equal(v.Shape)) {
@@ -126,6 +126,14 @@ func (g *Graph) apply(op operator, c *call, values map[string]Value, used map[st
 		values[name] = v
 	}
 	return nil
+}
+
+// leastExtent is 0 for constants, and where they are passed on, since the target of a Reshape to a scalar is empty, and 1 for everything else.
+func leastExtent(n *Node) int {
+	if n.Op == "Constant" || n.Op == "Identity" {
+		return 0
+	}
+	return 1
 }
 
 // Operators lists the operators that have a shape rule, sorted.

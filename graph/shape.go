@@ -18,7 +18,7 @@ const MaxRank = 16
 const maxSymbols = 16
 
 // Dim is one extent: Size times Sym, where Sym is "" for 1, a symbol as "N", or a product of symbols, sorted, as "N*T".
-// Extents are positive.
+// Extents are positive, except that constants may be empty.
 type Dim struct {
 	Size int
 	Sym  string
@@ -105,9 +105,9 @@ func (d Dim) Bind(sizes map[string]int) (int, error) {
 	return n.Size, nil
 }
 
-func (d Dim) validate() error {
-	if d.Size < 1 {
-		return fmt.Errorf("extent %d is not positive", d.Size)
+func (d Dim) validate(least int) error {
+	if d.Size < least {
+		return fmt.Errorf("extent %d is less than %d", d.Size, least)
 	}
 	syms := d.symbols()
 	if len(syms) > maxSymbols {
@@ -187,12 +187,13 @@ func (s Shape) Bind(sizes map[string]int) (tensor.Shape, error) {
 	return t, nil
 }
 
-func (s Shape) validate() error {
+// validate checks rank, symbols, that extents are at least least, and that the number of elements does not overflow.
+func (s Shape) validate(least int) error {
 	if len(s) > MaxRank {
 		return fmt.Errorf("rank %d exceeds %d", len(s), MaxRank)
 	}
 	for _, d := range s {
-		if err := d.validate(); err != nil {
+		if err := d.validate(least); err != nil {
 			return fmt.Errorf("shape %s: %w", s, err)
 		}
 	}

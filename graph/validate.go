@@ -41,7 +41,7 @@ func (v *validator) values() error {
 		if err := v.define(in.Name, "an input"); err != nil {
 			return err
 		}
-		if err := in.Shape.validate(); err != nil {
+		if err := in.Shape.validate(1); err != nil {
 			return fmt.Errorf("input %q: %w", in.Name, err)
 		}
 	}
@@ -49,7 +49,7 @@ func (v *validator) values() error {
 		if err := v.define(p.Name, "a parameter"); err != nil {
 			return err
 		}
-		if err := p.Shape.validate(); err != nil {
+		if err := p.Shape.validate(1); err != nil {
 			return fmt.Errorf("parameter %q: %w", p.Name, err)
 		}
 		if _, ok := p.Shape.Fixed(); !ok {
@@ -158,7 +158,7 @@ func (v *validator) declared() error {
 		if d.Name != name {
 			return fmt.Errorf("declared value %q bears the name %q", name, d.Name)
 		}
-		if err := d.Shape.validate(); err != nil {
+		if err := d.Shape.validate(1); err != nil {
 			return fmt.Errorf("declared value %q: %w", name, err)
 		}
 	}
