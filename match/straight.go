@@ -1,0 +1,214 @@
+package match
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/rebasin/rebasin/internal/kernel"
+	"github.com/rebasin/rebasin/symmetry"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// Objective is the training loss as StraightThrough and Auto need it. The data behind it is training data: a test set has no place here.
+type Objective interface {
+	// Gradient returns the mean loss of the step's batch at the parameters and writes its gradient, float32 tensors of the same names and shapes.
+	Gradient(ctx context.Context, step int, params, grad Params) (float64, error)
+	// Score returns the mean loss on one fixed subset of the training data.
+	Score(ctx context.Context, params Params) (float64, error)
+}
+
+// StraightThroughOptions are the options of [StraightThrough]; the zero value is documented at each field.
+type StraightThroughOptions struct {
+	// Steps of gradient descent. 0 means 100.
+	Steps int
+	// LearningRate of Adam on the surrogate. 0 means 1e-3.
+	LearningRate float64
+	// ScoreEvery: a candidate is scored every so many steps, and at the last. 0 means 10.
+	ScoreEvery int
+	// MaxSweeps limits the warm-started sweeps of weight matching in one step. 0 means 2: the surrogate moves little from step to step.
+	MaxSweeps int
+	// Weights are the options of the first weight matching, whose result is the first candidate.
+	Weights  WeightsOptions
+	Seed     uint64
+	Threads  int
+	Observer Observer
+}
+
+// StraightThrough minimises the loss at the midpoint of A and P·B (Ainsworth et al. 2022, Algorithm 2). The argmax of weight matching is piecewise
+// constant, so its gradient is replaced by that of a surrogate S (Bengio, Léonard, Courville 2013, arXiv:1308.3432): S starts at A, and each step
+//
+//	P = argmax <S, P·B>        warm-started weight matching, of the original B
+//	M = ½(A + P·B)             the loss and its gradient are taken here
+//	S ← S - Adam(½ ∇L(M))      as if P·B were S
+//
+// The first P is that of [Weights] against A, and a candidate. Candidates are scored on one fixed subset of the training data; the best is returned,
+// as a copy, so it is never worse there than weight matching. (The authors' code aliases the best and returns the last.)
+// Objective and Trace are losses of the scored candidates' midpoints.
+func StraightThrough(ctx context.Context, sym *symmetry.Symmetry, a, b Params, obj Objective, opt StraightThroughOptions) (*Result, error) {
+	fa, fb, err := check(sym, a, b)
+	if err != nil {
+		return nil, err
+	}
+	opt.defaults()
+	w := opt.Weights
+	w.Seed, w.Threads = opt.Seed, opt.Threads
+	first, err := Weights(ctx, sym, a, b, w)
+	if err != nil {
+		return nil, fmt.Errorf("match: weight matching before the straight-through estimator: %w", err)
+	}
+	pool := kernel.NewPool(opt.Threads)
+	defer pool.Close()
+	s, err := newStraight(sym, a, fa, fb, pool)
+	if err != nil {
+		return nil, err
+	}
+	s.d.setAlignment(first.Alignment, fb)
+	return s.run(ctx, obj, opt)
+}
+
+func (o *StraightThroughOptions) defaults() {
+	if o.Steps == 0 {
+		o.Steps = 100
+	}
+	if o.LearningRate == 0 {
+		o.LearningRate = 1e-3
+	}
+	if o.ScoreEvery == 0 {
+		o.ScoreEvery = 10
+	}
+	if o.MaxSweeps == 0 {
+		o.MaxSweeps = 2
+	}
+}
+
+// straight is the state of the estimator. All arrays are float32, by tensor name.
+type straight struct {
+	d         *descent
+	a, b      map[string][]float32
+	surrogate map[string][]float32
+	m, v      map[string][]float32 // Adam's moments
+	midpoint  Params               // carries the tensors that have no arithmetic too
+	grad      Params
+	names     []string // the floating-point tensors, sorted
+}
+
+func newStraight(sym *symmetry.Symmetry, params Params, a, b map[string][]float32, pool *kernel.Pool) (*straight, error) {
+	d, err := newDescent(sym, a, b, pool)
+	if err != nil {
+		return nil, err
+	}
+	s := &straight{
+		d: d, a: a, b: b, names: slices.Sorted(maps.Keys(a)), midpoint: maps.Clone(params), grad: Params{},
+		surrogate: map[string][]float32{}, m: map[string][]float32{}, v: map[string][]float32{},
+	}
+	for _, name := range s.names {
+		shape := params[name].Shape()
+		s.surrogate[name] = slices.Clone(a[name])
+		s.m[name], s.v[name] = make([]float32, len(a[name])), make([]float32, len(a[name]))
+		s.midpoint[name], s.grad[name] = tensor.New(tensor.F32, shape), tensor.New(tensor.F32, shape)
+	}
+	return s, nil
+}
+
+func (s *straight) run(ctx context.Context, obj Objective, opt StraightThroughOptions) (*Result, error) {
+	rng := rand.New(rand.NewPCG(opt.Seed, 0x53_54_45))
+	r := &Result{Status: StepLimit, Method: "ste", Objective: math.Inf(1), Notes: s.d.notes}
+	for step := 0; ; step++ {
+		if step > 0 {
+			if err := s.match(ctx, rng, opt.MaxSweeps); err != nil {
+				return nil, err
+			}
+		}
+		s.setMidpoint()
+		if step%opt.ScoreEvery == 0 || step == opt.Steps {
+			if err := s.score(ctx, obj, r); err != nil {
+				return nil, err
+			}
+			opt.Observer.report(Event{Stage: "straight-through", Done: step, Total: opt.Steps, Objective: r.Objective})
+		}
+		if step == opt.Steps {
+			break
+		}
+		loss, err := obj.Gradient(ctx, step, s.midpoint, s.grad)
+		if err != nil {
+			return nil, err
+		}
+		if math.IsNaN(loss) || math.IsInf(loss, 0) {
+			return nil, fmt.Errorf("match: straight-through step %d: the loss at the midpoint is %v", step, loss)
+		}
+		s.descend(step, opt.LearningRate)
+		r.Sweeps++
+	}
+	if r.Alignment == nil {
+		return nil, errors.New("match: straight-through: no candidate has a finite loss")
+	}
+	return r, nil
+}
+
+// match brings P up to date with the surrogate.
+func (s *straight) match(ctx context.Context, rng *rand.Rand, sweeps int) error {
+	s.d.setReference(s.surrogate)
+	for range sweeps {
+		gain, visited, err := s.d.sweep(ctx, shuffled(s.d.groups, rng))
+		if err != nil {
+			return err
+		}
+		if visited == 0 || gain <= 1e-7*s.d.norm {
+			return nil
+		}
+	}
+	return nil
+}
+
+// setMidpoint writes ½(A + P·B). Tensors outside the symmetry are averaged as they are.
+func (s *straight) setMidpoint() {
+	permuted := s.d.current(s.b)
+	for _, name := range s.names {
+		kernel.Lerp(tensor.Of[float32](s.midpoint[name]), s.a[name], permuted[name], .5)
+	}
+}
+
+func (s *straight) score(ctx context.Context, obj Objective, r *Result) error {
+	loss, err := obj.Score(ctx, s.midpoint)
+	if err != nil {
+		return err
+	}
+	r.Trace = append(r.Trace, loss)
+	if loss < r.Objective {
+		r.Objective, r.Alignment = loss, s.d.alignment.Clone()
+	}
+	return nil
+}
+
+// descend gives the surrogate half the midpoint's gradient.
+func (s *straight) descend(step int, rate float64) {
+	t := float64(step + 1)
+	p := kernel.AdamParams{
+		LR: rate, Beta1: .9, Beta2: .999, Epsilon: 1e-8,
+		Correction1: 1 - math.Pow(.9, t), Correction2: 1 - math.Pow(.999, t),
+	}
+	for _, name := range s.names {
+		g := tensor.Of[float32](s.grad[name])
+		kernel.Scale(.5, g)
+		kernel.AdamStep(s.surrogate[name], g, s.m[name], s.v[name], p)
+	}
+}
+
+// current returns P·B by tensor name, sharing storage; tensors without a layout come from the original.
+func (d *descent) current(original map[string][]float32) map[string][]float32 {
+	out := maps.Clone(original)
+	for _, s := range d.stacks {
+		at := 0
+		for _, m := range s.members {
+			n := len(original[m])
+			out[m] = s.b[at : at+n]
+			at += n
+		}
+	}
+	return out
+}
