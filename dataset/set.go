@@ -1,0 +1,187 @@
+package dataset
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Split is a part of a data set as its authors divided it.
+type Split uint8
+
+// The two splits of MNIST and its kin.
+const (
+	Train Split = iota // 60,000 images
+	Test               // 10,000 images
+)
+
+// String returns "train" or "test".
+func (s Split) String() string {
+	switch s {
+	case Train:
+		return "train"
+	case Test:
+		return "test"
+	}
+	return fmt.Sprintf("Split(%d)", uint8(s))
+}
+
+// Normalization is the preprocessing that a model expects of images: with pixels v in [0, 1], a channel becomes (v - Mean) / Std.
+// One value serves all channels; otherwise there is one for each.
+type Normalization struct {
+	Mean, Std []float32
+}
+
+// Set is a sequence of labelled images of one shape. It is safe for concurrent use: nothing changes after it is made.
+type Set struct {
+	name       string
+	shape      [3]int  // channels, height, width
+	pixels     []uint8 // all images of the parent, [n, channels, height, width]
+	labels     []uint8
+	index      []int // of the images of this set in pixels and labels
+	classNames []string
+	tables     [][256]float32 // per channel: the float of each pixel value
+}
+
+// New makes a set from pixels of shape [n, channels, height, width] and n labels, each below len(classNames). It keeps the slices.
+// A nil norm leaves pixels in [0, 1].
+func New(name string, channels, height, width int, pixels, labels []uint8, classNames []string, norm *Normalization) (*Set, error) {
+	if channels < 1 || height < 1 || width < 1 {
+		return nil, fmt.Errorf("dataset: %s: images of %dx%dx%d", name, channels, height, width)
+	}
+	if !extentsMatch([]int{len(labels), channels, height, width}, len(pixels)) {
+		return nil, fmt.Errorf("dataset: %s: %d labels of %dx%dx%d images do not fit %d pixels",
+			name, len(labels), channels, height, width, len(pixels))
+	}
+	if i := slices.IndexFunc(labels, func(l uint8) bool { return int(l) >= len(classNames) }); i >= 0 {
+		return nil, fmt.Errorf("dataset: %s: label %d of image %d: there are %d classes", name, labels[i], i, len(classNames))
+	}
+	tables, err := pixelTables(channels, norm)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", name, err)
+	}
+	index := make([]int, len(labels))
+	for i := range index {
+		index[i] = i
+	}
+	return &Set{
+		name: name, shape: [3]int{channels, height, width}, pixels: pixels, labels: labels, index: index,
+		classNames: classNames, tables: tables,
+	}, nil
+}
+
+// pixelTables computes the float of every pixel value for each channel. The arithmetic is rounded to float32 after each step, as image
+// pipelines do it that normalise tensors, so that a model sees the very numbers it was trained on.
+func pixelTables(channels int, norm *Normalization) ([][256]float32, error) {
+	mean, std := make([]float32, channels), slices.Repeat([]float32{1}, channels)
+	if norm != nil {
+		if err := spread(mean, norm.Mean, "mean"); err != nil {
+			return nil, err
+		}
+		if err := spread(std, norm.Std, "standard deviation"); err != nil {
+			return nil, err
+		}
+	}
+	tables := make([][256]float32, channels)
+	for c := range tables {
+		if !(std[c] > 0) {
+			return nil, fmt.Errorf("normalization: standard deviation %v of channel %d is not positive", std[c], c)
+		}
+		for v := range tables[c] {
+			centred := float32(float32(v)/255) - mean[c]
+			tables[c][v] = centred / std[c]
+		}
+	}
+	return tables, nil
+}
+
+// spread sets one value per channel from values, which has one for each or one for all.
+func spread(perChannel, values []float32, what string) error {
+	switch len(values) {
+	case len(perChannel):
+		copy(perChannel, values)
+	case 1:
+		for c := range perChannel {
+			perChannel[c] = values[0]
+		}
+	default:
+		return fmt.Errorf("normalization: %d values of %s for %d channels", len(values), what, len(perChannel))
+	}
+	for _, v := range perChannel {
+		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("normalization: %s %v is not finite", what, v)
+		}
+	}
+	return nil
+}
+
+// Name is the name the set was opened by.
+func (s *Set) Name() string { return s.name }
+
+// Len is the number of images.
+func (s *Set) Len() int { return len(s.index) }
+
+// Shape is that of one image: [channels, height, width].
+func (s *Set) Shape() []int { return slices.Clone(s.shape[:]) }
+
+// Classes is the number of classes; labels are below it.
+func (s *Set) Classes() int { return len(s.classNames) }
+
+// ClassNames says what the labels mean.
+func (s *Set) ClassNames() []string { return slices.Clone(s.classNames) }
+
+// Label is the class of image i.
+func (s *Set) Label(i int) int { return int(s.labels[s.index[i]]) }
+
+// Fill writes the images of the given indices to x, of shape [len(indices), channels, height, width], and their classes to labels, which may
+// be nil. It allocates nothing. It panics when x or labels is too short or an index is out of range.
+func (s *Set) Fill(indices []int, x []float32, labels []int32) {
+	plane := s.shape[1] * s.shape[2]
+	size := s.shape[0] * plane
+	if len(x) < len(indices)*size {
+		panic(fmt.Sprintf("dataset: Fill: %d images of %d pixels do not fit %d floats", len(indices), size, len(x)))
+	}
+	if labels != nil && len(labels) < len(indices) {
+		panic(fmt.Sprintf("dataset: Fill: %d labels do not fit %d", len(indices), len(labels)))
+	}
+	for row, i := range indices {
+		at := s.index[i]
+		for c := range s.tables {
+			offset := c * plane
+			translate(x[row*size+offset:], s.pixels[at*size+offset:][:plane], &s.tables[c])
+		}
+		if labels != nil {
+			labels[row] = int32(s.labels[at])
+		}
+	}
+}
+
+func translate(dst []float32, src []uint8, table *[256]float32) {
+	dst = dst[:len(src)]
+	for i, v := range src {
+		dst[i] = table[v]
+	}
+}
+
+// Subset returns the set of the images at the given indices, in their order; an index may occur more than once. Pixels are shared.
+// It panics when an index is out of range.
+func (s *Set) Subset(indices []int) *Set {
+	index := make([]int, len(indices))
+	for k, i := range indices {
+		index[k] = s.index[i]
+	}
+	sub := *s
+	sub.index = index
+	return &sub
+}
+
+// SubsetLabels returns the images whose class is one of those given, in the order of s. Classes keep their numbers.
+func (s *Set) SubsetLabels(classes ...int) *Set {
+	var indices []int
+	for i := range s.index {
+		if slices.Contains(classes, s.Label(i)) {
+			indices = append(indices, i)
+		}
+	}
+	return s.Subset(indices)
+}
