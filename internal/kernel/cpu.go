@@ -1,18 +1,58 @@
 package kernel
 
-import "unsafe"
+import (
+	"os"
+	"slices"
+	"unsafe"
+)
 
-// Features names the set of kernels in use: "portable", "avx2" or "avx512".
-func Features() string { return selected32.name }
+//go:generate go -C gen run .
 
-// selected32 is the engine float32 products run on.
-var selected32 = &portable32
+// limitVariable is the environment variable that lowers the choice of the instruction set. It is read once, at start.
+const limitVariable = "REBASIN_CPU"
 
-// currentEngine is the engine products of T run on.
-func currentEngine[T Float]() *engine[T] {
-	var zero T
-	if unsafe.Sizeof(zero) == 4 {
-		return (*engine[T])(unsafe.Pointer(selected32))
+// An implementation is the kernels of one instruction set.
+type implementation[T Float] struct {
+	name string
+	engine[T]
+	vectors[T]
+	// peak does a known amount of multiply-adds on registers and returns it in floating-point operations.
+	peak func(rounds int) float64
+}
+
+func portable[T Float]() *implementation[T] {
+	return &implementation[T]{name: "portable", engine: portableEngine[T](), vectors: portableVectors[T](), peak: peakPortable[T]}
+}
+
+var (
+	chosen64 = portable[float64]()
+	chosen32 = choose(offered(), os.Getenv(limitVariable))
+)
+
+// Features names the set of float32 kernels in use: "portable", "avx2" or "avx512".
+func Features() string { return chosen32.name }
+
+// choose returns the best implementation not above the limit. A limit that is no name of a set is none.
+func choose(offers []*implementation[float32], limit string) *implementation[float32] {
+	names := []string{"portable", "avx2", "avx512"}
+	highest := slices.Index(names, limit)
+	if highest < 0 {
+		highest = len(names) - 1
 	}
-	return (*engine[T])(unsafe.Pointer(&portable64))
+	best := offers[0]
+	for _, o := range offers {
+		if slices.Index(names, o.name) <= highest {
+			best = o
+		}
+	}
+	return best
+}
+
+// current is the implementation kernels on T run on.
+func current[T Float]() *implementation[T] {
+	var zero T
+	if unsafe.Sizeof(zero) == unsafe.Sizeof(float32(0)) {
+		return (*implementation[T])(unsafe.Pointer(chosen32))
+	}
+	return (*implementation[T])(unsafe.Pointer(chosen64))
 }

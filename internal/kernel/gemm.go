@@ -7,15 +7,15 @@ import (
 
 // An engine is one implementation of the inside of Gemm.
 type engine[T Float] struct {
-	name   string
 	mr, nr int // the register tile: rows of op(A), columns of op(B)
 
 	// multiply computes a full register tile from panels of A and B of the given depth: c = a*b, or c += a*b.
 	multiply func(depth int, a, b, c []T, ldc int, accumulate bool)
-	// packLines makes a full panel of lines that run along the depth: dst[p*width+i] = src[i*ld+p].
-	packLines func(dst []T, width int, src []T, ld, depth int)
-	// packDepth makes a full panel of lines that run across it: dst[p*width+i] = src[p*ld+i].
-	packDepth func(dst []T, width int, src []T, ld, depth int)
+	// packLines makes a panel of lines that run along the depth, dst[p*width+i] = src[i*ld+p], of which the first have exist and the others
+	// are zero.
+	packLines func(dst []T, width, have int, src []T, ld, depth int)
+	// packRows does so for lines that run across the depth: dst[p*width+i] = src[p*ld+i].
+	packRows func(dst []T, width, have int, src []T, ld, depth int)
 }
 
 // Sizes of the blocks of Goto's algorithm, in elements. The depth of a block is the only one results depend on.
@@ -36,7 +36,7 @@ const (
 // Reference: K. Goto, R. A. van de Geijn (2008), Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3):12, doi:10.1145/1356052.1356053.
 // Departure: the blocks of A are packed once and shared by all threads, as B is, which balances the skinny products of training on small batches.
 func Gemm[T Float](p *Pool, transA, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, beta T, c []T, ldc int) {
-	gemmWith(currentEngine[T](), p, transA, transB, m, n, k, a, lda, b, ldb, beta, c, ldc)
+	gemmWith(&current[T]().engine, p, transA, transB, m, n, k, a, lda, b, ldb, beta, c, ldc)
 }
 
 // gemmWith is Gemm on a given engine.
@@ -193,16 +193,11 @@ func (g *product[T]) packPanels(o *operand[T], part int) {
 func (g *product[T]) packPanel(o *operand[T], panel int) {
 	dst := o.packed[panel*o.width*g.depth:][:o.width*g.depth]
 	line := o.first + panel*o.width
-	width := min(o.width, o.first+o.count-line)
-	switch {
-	case o.alongDepth && width == o.width:
-		g.engine.packLines(dst, width, o.data[line*o.ld+g.depth0:], o.ld, g.depth)
-	case o.alongDepth:
-		packEdgeLines(dst, o.width, width, o.data[line*o.ld+g.depth0:], o.ld, g.depth)
-	case width == o.width:
-		g.engine.packDepth(dst, width, o.data[g.depth0*o.ld+line:], o.ld, g.depth)
-	default:
-		packEdgeDepth(dst, o.width, width, o.data[g.depth0*o.ld+line:], o.ld, g.depth)
+	have := min(o.width, o.first+o.count-line)
+	if o.alongDepth {
+		g.engine.packLines(dst, o.width, have, o.data[line*o.ld+g.depth0:], o.ld, g.depth)
+	} else {
+		g.engine.packRows(dst, o.width, have, o.data[g.depth0*o.ld+line:], o.ld, g.depth)
 	}
 }
 

@@ -3,17 +3,13 @@ package kernel
 // portableEngine is the engine in Go.
 func portableEngine[T Float]() engine[T] {
 	return engine[T]{
-		name: "portable", mr: 4, nr: 4,
-		multiply: multiplyPortable[T], packLines: packLinesPortable[T], packDepth: packDepthPortable[T],
+		mr: 4, nr: 4,
+		multiply: multiply4x4[T], packLines: packLines[T], packRows: packRows[T],
 	}
 }
 
-var (
-	portable32 = portableEngine[float32]()
-	portable64 = portableEngine[float64]()
-)
-
-func multiplyPortable[T Float](depth int, a, b, c []T, ldc int, accumulate bool) {
+// multiply4x4 computes two rows of the tile at a time, whose sums fit into registers.
+func multiply4x4[T Float](depth int, a, b, c []T, ldc int, accumulate bool) {
 	for i := 0; i < 4; i += 2 {
 		var c00, c01, c02, c03, c10, c11, c12, c13 T
 		for p := 0; p < depth; p++ {
@@ -38,33 +34,33 @@ func multiplyPortable[T Float](depth int, a, b, c []T, ldc int, accumulate bool)
 	}
 }
 
-func packLinesPortable[T Float](dst []T, width int, src []T, ld, depth int) {
-	packEdgeLines(dst, width, width, src, ld, depth)
-}
-
-func packDepthPortable[T Float](dst []T, width int, src []T, ld, depth int) {
-	packEdgeDepth(dst, width, width, src, ld, depth)
-}
-
-// packEdgeLines packs a panel of which only the first have lines exist.
-func packEdgeLines[T Float](dst []T, width, have int, src []T, ld, depth int) {
-	if have < width {
-		clear(dst)
-	}
+// packLines transposes.
+func packLines[T Float](dst []T, width, have int, src []T, ld, depth int) {
 	for i := range have {
-		at := i
-		for _, v := range src[i*ld:][:depth] {
-			dst[at] = v
-			at += width
-		}
+		packLine(dst[i:], width, src[i*ld:][:depth])
+	}
+	clearLines(dst, width, have, depth)
+}
+
+// packLine stores the elements of a line width apart.
+func packLine[T Float](dst []T, width int, line []T) {
+	at := 0
+	for _, v := range line {
+		dst[at] = v
+		at += width
 	}
 }
 
-// packEdgeDepth packs a panel of which only the first have lines exist.
-func packEdgeDepth[T Float](dst []T, width, have int, src []T, ld, depth int) {
+// clearLines zeroes the lines of a panel from the given one on.
+func clearLines[T Float](dst []T, width, from, depth int) {
 	for p := range depth {
-		to := dst[p*width:][:width]
-		copy(to, src[p*ld:][:have])
-		clear(to[have:])
+		clear(dst[p*width+from : (p+1)*width])
 	}
+}
+
+func packRows[T Float](dst []T, width, have int, src []T, ld, depth int) {
+	for p := range depth {
+		copy(dst[p*width:][:width], src[p*ld:][:have])
+	}
+	clearLines(dst, width, have, depth)
 }

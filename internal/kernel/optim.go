@@ -9,15 +9,15 @@ type AdamParams struct {
 
 // adamScalars are AdamParams in the precision and the combinations the update uses.
 type adamScalars[T Float] struct {
-	decay, keep1, add1, keep2, add2, root2, epsilon, step T
+	decay, add1, keep2, add2, root2, epsilon, rate T
 }
 
 func newAdamScalars[T Float](p AdamParams) adamScalars[T] {
 	return adamScalars[T]{
 		decay: T(p.WeightDecay),
-		keep1: T(p.Beta1), add1: T(1 - p.Beta1),
+		add1:  T(1 - p.Beta1),
 		keep2: T(p.Beta2), add2: T(1 - p.Beta2),
-		root2: T(math.Sqrt(p.Correction2)), epsilon: T(p.Epsilon), step: T(p.LR / p.Correction1),
+		root2: T(math.Sqrt(p.Correction2)), epsilon: T(p.Epsilon), rate: T(p.LR / p.Correction1),
 	}
 }
 
@@ -31,18 +31,7 @@ func newAdamScalars[T Float](p AdamParams) adamScalars[T] {
 // Reference: D. P. Kingma, J. Ba (2015), Adam: A Method for Stochastic Optimization, algorithm 1, arXiv:1412.6980.
 func AdamStep[T Float](w, g, m, v []T, p AdamParams) {
 	sameLength("AdamStep", len(w), len(g), len(m), len(v))
-	adamStep(w, g, m, v, newAdamScalars[T](p))
-}
-
-func adamStep[T Float](w, g, m, v []T, s adamScalars[T]) {
-	g, m, v = g[:len(w)], m[:len(w)], v[:len(w)]
-	for i, wi := range w {
-		gi := g[i] + T(s.decay*wi)
-		mi := m[i] + T(s.add1*(gi-m[i]))
-		vi := T(s.keep2*v[i]) + T(T(s.add2*gi)*gi)
-		m[i], v[i] = mi, vi
-		w[i] = wi - T(s.step*mi)/(T(math.Sqrt(float64(vi)))/s.root2+s.epsilon)
-	}
+	current[T]().adam(w, g, m, v, newAdamScalars[T](p))
 }
 
 // SGDParams are the scalars of one step of stochastic gradient descent.
@@ -68,36 +57,13 @@ func SGDStep[T Float](w, g, m []T, p SGDParams) {
 	sameLength("SGDStep", len(w), len(g))
 	s := sgdScalars[T]{decay: T(p.WeightDecay), momentum: T(p.Momentum), rate: T(p.LR)}
 	if p.Momentum == 0 {
-		sgdPlain(w, g, s)
+		current[T]().sgd(w, g, s)
 		return
 	}
 	sameLength("SGDStep", len(w), len(m))
 	if p.Nesterov {
-		sgdNesterov(w, g, m, s)
+		current[T]().sgdNesterov(w, g, m, s)
 	} else {
-		sgdMomentum(w, g, m, s)
-	}
-}
-
-func sgdPlain[T Float](w, g []T, s sgdScalars[T]) {
-	for i, wi := range w {
-		w[i] = wi - T(s.rate*(g[i]+T(s.decay*wi)))
-	}
-}
-
-func sgdMomentum[T Float](w, g, m []T, s sgdScalars[T]) {
-	for i, wi := range w {
-		mi := T(s.momentum*m[i]) + (g[i] + T(s.decay*wi))
-		m[i] = mi
-		w[i] = wi - T(s.rate*mi)
-	}
-}
-
-func sgdNesterov[T Float](w, g, m []T, s sgdScalars[T]) {
-	for i, wi := range w {
-		gi := g[i] + T(s.decay*wi)
-		mi := T(s.momentum*m[i]) + gi
-		m[i] = mi
-		w[i] = wi - T(s.rate*(gi+T(s.momentum*mi)))
+		current[T]().sgdMomentum(w, g, m, s)
 	}
 }

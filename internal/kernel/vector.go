@@ -1,92 +1,82 @@
 package kernel
 
+// vectors are the vector kernels of one instruction set. All of them give the same bytes. Their slices have equal length; any may be empty.
+type vectors[T Float] struct {
+	axpy               func(alpha T, x, y []T)
+	scale              func(alpha T, x []T)
+	add, sub, mul, div func(dst, a, b []T)
+	lerp               func(s, t T, dst, a, b []T)
+	relu               func(dst, x []T)
+	addRelu            func(dst, row []T)
+	reluGrad           func(dx, dy, y []T)
+	dot                func(x, y []T) float64
+	sum                func(x []T) float64
+	adam               func(w, g, m, v []T, s adamScalars[T])
+	sgd                func(w, g []T, s sgdScalars[T])
+	sgdMomentum        func(w, g, m []T, s sgdScalars[T])
+	sgdNesterov        func(w, g, m []T, s sgdScalars[T])
+}
+
 // Axpy adds alpha*x to y.
 func Axpy[T Float](alpha T, x, y []T) {
 	sameLength("Axpy", len(y), len(x))
-	for i, v := range x {
-		y[i] += T(alpha * v)
-	}
+	current[T]().axpy(alpha, x, y)
 }
 
 // Scale multiplies x by alpha.
-func Scale[T Float](alpha T, x []T) {
-	for i := range x {
-		x[i] *= alpha
-	}
-}
+func Scale[T Float](alpha T, x []T) { current[T]().scale(alpha, x) }
 
 // Add stores a + b in dst, which may be either.
 func Add[T Float](dst, a, b []T) {
 	sameLength("Add", len(dst), len(a), len(b))
-	for i, v := range a {
-		dst[i] = v + b[i]
-	}
+	current[T]().add(dst, a, b)
 }
 
 // Sub stores a - b in dst, which may be either.
 func Sub[T Float](dst, a, b []T) {
 	sameLength("Sub", len(dst), len(a), len(b))
-	for i, v := range a {
-		dst[i] = v - b[i]
-	}
+	current[T]().sub(dst, a, b)
 }
 
 // Mul stores the elementwise product of a and b in dst, which may be either.
 func Mul[T Float](dst, a, b []T) {
 	sameLength("Mul", len(dst), len(a), len(b))
-	for i, v := range a {
-		dst[i] = v * b[i]
-	}
+	current[T]().mul(dst, a, b)
 }
 
 // Div stores the elementwise quotient of a and b in dst, which may be either.
 func Div[T Float](dst, a, b []T) {
 	sameLength("Div", len(dst), len(a), len(b))
-	for i, v := range a {
-		dst[i] = v / b[i]
-	}
+	current[T]().div(dst, a, b)
 }
 
 // Lerp stores (1-t)*a + t*b in dst, which may be either.
 func Lerp[T Float](dst, a, b []T, t T) {
 	sameLength("Lerp", len(dst), len(a), len(b))
-	s := 1 - t
-	for i, v := range a {
-		dst[i] = T(s*v) + T(t*b[i])
-	}
+	current[T]().lerp(1-t, t, dst, a, b)
 }
 
 // Relu stores max(x, 0) in dst, which may be x. A NaN stays one.
 func Relu[T Float](dst, x []T) {
 	sameLength("Relu", len(dst), len(x))
-	for i, v := range x {
-		if v < 0 {
-			v = 0
-		}
-		dst[i] = v
-	}
+	current[T]().relu(dst, x)
 }
 
 // ReluGrad stores in dx, which may be dy or y, the gradient of Relu given that of its output, dy, and the output y (or the input, which has the
 // same sign): dy where y > 0, else 0.
 func ReluGrad[T Float](dx, dy, y []T) {
 	sameLength("ReluGrad", len(dx), len(dy), len(y))
-	for i, v := range y {
-		g := dy[i]
-		if !(v > 0) {
-			g = 0
-		}
-		dx[i] = g
-	}
+	current[T]().reluGrad(dx, dy, y)
 }
 
 // AddRow adds row to each row of the rows x cols matrix dst.
 func AddRow[T Float](dst []T, rows, cols int, row []T) {
 	sameLength("AddRow", rows*cols, len(dst))
 	sameLength("AddRow", cols, len(row))
+	add := current[T]().add
 	for r := range rows {
 		d := dst[r*cols : (r+1)*cols]
-		Add(d, d, row)
+		add(d, d, row)
 	}
 }
 
@@ -94,18 +84,9 @@ func AddRow[T Float](dst []T, rows, cols int, row []T) {
 func AddRowRelu[T Float](dst []T, rows, cols int, row []T) {
 	sameLength("AddRowRelu", rows*cols, len(dst))
 	sameLength("AddRowRelu", cols, len(row))
+	addRelu := current[T]().addRelu
 	for r := range rows {
 		addRelu(dst[r*cols:(r+1)*cols], row)
-	}
-}
-
-func addRelu[T Float](dst, row []T) {
-	for i, v := range row {
-		v += dst[i]
-		if v < 0 {
-			v = 0
-		}
-		dst[i] = v
 	}
 }
 
@@ -119,39 +100,17 @@ func SumRows[T Float](dst, x []T, rows, cols int, beta T) {
 	} else {
 		Scale(beta, dst)
 	}
+	add := current[T]().add
 	for r := range rows {
-		Add(dst, dst, x[r*cols:(r+1)*cols])
+		add(dst, dst, x[r*cols:(r+1)*cols])
 	}
 }
 
-// lanes is the number of partial sums of Dot and Sum: element i goes to partial sum i mod lanes, whatever the instruction set.
-const lanes = 16
-
-// Dot is the inner product of x and y, accumulated in float64 in lanes partial sums that are then added pairwise.
+// Dot is the inner product of x and y, accumulated in float64 in a fixed number of partial sums that are then added pairwise.
 func Dot[T Float](x, y []T) float64 {
 	sameLength("Dot", len(y), len(x))
-	var acc [lanes]float64
-	for i, v := range x {
-		acc[i%lanes] += float64(float64(v) * float64(y[i]))
-	}
-	return sumLanes(&acc)
+	return current[T]().dot(x, y)
 }
 
 // Sum is the sum of x, accumulated as in Dot.
-func Sum[T Float](x []T) float64 {
-	var acc [lanes]float64
-	for i, v := range x {
-		acc[i%lanes] += float64(v)
-	}
-	return sumLanes(&acc)
-}
-
-// sumLanes adds partial sums pairwise: i and i+8, then i and i+4, and so on.
-func sumLanes(acc *[lanes]float64) float64 {
-	for half := lanes / 2; half > 0; half /= 2 {
-		for i := range half {
-			acc[i] += acc[i+half]
-		}
-	}
-	return acc[0]
-}
+func Sum[T Float](x []T) float64 { return current[T]().sum(x) }

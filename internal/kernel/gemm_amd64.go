@@ -1,0 +1,49 @@
+//go:build amd64 && !purego
+
+package kernel
+
+// engineAVX512 multiplies 12 x 32 tiles in 24 registers of 16 elements.
+func engineAVX512() engine[float32] {
+	return engine[float32]{mr: 12, nr: 32, multiply: multiply12x32AVX512, packLines: packLinesAVX2, packRows: packRowsAVX2}
+}
+
+// engineAVX2 multiplies 6 x 16 tiles in 12 registers of 8 elements.
+func engineAVX2() engine[float32] {
+	return engine[float32]{mr: 6, nr: 16, multiply: multiply6x16AVX2, packLines: packLinesAVX2, packRows: packRowsAVX2}
+}
+
+// packLinesAVX2 transposes four lines at a time, and leaves what is left over to Go.
+func packLinesAVX2(dst []float32, width, have int, src []float32, ld, depth int) {
+	quads, octets := have/4, depth/8
+	done := 0 // depths of the first 4*quads lines
+	if quads > 0 && octets > 0 {
+		packQuadsAVX2(dst, width, src, ld, quads, octets)
+		done = 8 * octets
+	}
+	for i := range have {
+		if i == 4*quads {
+			done = 0
+		}
+		if done < depth {
+			packLine(dst[done*width+i:], width, src[i*ld+done:][:depth-done])
+		}
+	}
+	if have < width {
+		clearLines(dst, width, have, depth)
+	}
+}
+
+func packRowsAVX2(dst []float32, width, have int, src []float32, ld, depth int) {
+	switch {
+	case have < width:
+		packRows(dst, width, have, src, ld, depth)
+	case width == 6:
+		packRows6AVX2(dst, src, ld, depth)
+	case width == 12:
+		packRows12AVX2(dst, src, ld, depth)
+	case width == 16:
+		packRows16AVX2(dst, src, ld, depth)
+	default:
+		packRows32AVX2(dst, src, ld, depth)
+	}
+}

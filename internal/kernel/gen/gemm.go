@@ -1,0 +1,195 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/attr"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+const noSplit = attr.NOSPLIT
+
+const sizeFloat = 4
+
+// A vector set names the registers of an instruction set.
+type vectorSet struct {
+	suffix string
+	bytes  int
+	alloc  func(generator) reg.VecVirtual
+	zero   func(g generator, r reg.VecVirtual)
+}
+
+var (
+	avx512 = vectorSet{
+		"AVX512", 64,
+		func(g generator) reg.VecVirtual { return g.ZMM() },
+		func(g generator, r reg.VecVirtual) { g.VPXORD(r, r, r) },
+	}
+	avx2 = vectorSet{
+		"AVX2", 32,
+		func(g generator) reg.VecVirtual { return g.YMM() },
+		func(g generator, r reg.VecVirtual) { g.VXORPS(r, r, r) },
+	}
+)
+
+func writeGemm(g generator) {
+	// 24 accumulators cover the latency of the two 512-bit multipliers of the widest cores, and leave registers for two vectors of B.
+	g.microKernel(avx512, 12, 2, 4)
+	// 12 accumulators, two vectors of B and two broadcast elements of A fill the 16 registers.
+	g.microKernel(avx2, 6, 2, 4)
+	g.peakLoop(avx512, 24)
+	g.peakLoop(avx2, 12)
+}
+
+// A tile is the state of a micro-kernel while it is written.
+type tile struct {
+	generator
+	set        vectorSet
+	rows, vecs int
+	a, b       reg.GPVirtual
+	acc        [][]reg.VecVirtual
+	vecB       []reg.VecVirtual
+	broadcast  []reg.VecVirtual
+}
+
+// microKernel writes the multiplication of a panel of rows lines by one of vecs vectors, unroll steps of the depth at a time.
+func (g generator) microKernel(set vectorSet, rows, vecs, unroll int) {
+	cols := vecs * set.bytes / sizeFloat
+	g.begin(fmt.Sprintf("multiply%dx%d%s", rows, cols, set.suffix), "func(depth int, a, b, c []float32, ldc int, accumulate bool)",
+		fmt.Sprintf("computes a %d x %d tile of c, or adds to it, from panels of a and b.", rows, cols))
+	t := &tile{generator: g, set: set, rows: rows, vecs: vecs}
+	depth := g.Load(g.Param("depth"), g.GP64()).(reg.GPVirtual)
+	t.a = g.Load(g.Param("a").Base(), g.GP64()).(reg.GPVirtual)
+	t.b = g.Load(g.Param("b").Base(), g.GP64()).(reg.GPVirtual)
+	t.prefetchC()
+	t.clear()
+	g.loops(depth, unroll, t.steps)
+	t.store()
+	g.end()
+}
+
+// loops runs body(unroll) as often as it fits into count, then body(1) for the rest.
+func (g generator) loops(count reg.GPVirtual, unroll int, body func(steps int)) {
+	g.SUBQ(operand.I8(unroll), count)
+	g.JL(operand.LabelRef("rest"))
+	g.Label("unrolled")
+	body(unroll)
+	g.SUBQ(operand.I8(unroll), count)
+	g.JGE(operand.LabelRef("unrolled"))
+	g.Label("rest")
+	g.ADDQ(operand.I8(unroll), count)
+	g.JZ(operand.LabelRef("done"))
+	g.Label("single")
+	body(1)
+	g.DECQ(count)
+	g.JNZ(operand.LabelRef("single"))
+	g.Label("done")
+}
+
+// prefetchC asks for the lines of C that the tile ends in.
+func (t *tile) prefetchC() {
+	c, ldc := t.rowPointer()
+	for row := range t.rows {
+		t.PREFETCHT0(operand.Mem{Base: c})
+		if t.vecs*t.set.bytes > 64 {
+			t.PREFETCHT0(operand.Mem{Base: c, Disp: 64})
+		}
+		if row < t.rows-1 {
+			t.ADDQ(ldc, c)
+		}
+	}
+}
+
+// rowPointer loads the address of the tile's first row and the distance of rows in bytes.
+func (t *tile) rowPointer() (c, ldc reg.Register) {
+	c = t.Load(t.Param("c").Base(), t.GP64())
+	ldc = t.Load(t.Param("ldc"), t.GP64())
+	t.SHLQ(operand.U8(2), ldc)
+	return c, ldc
+}
+
+func (t *tile) clear() {
+	for range t.rows {
+		var row []reg.VecVirtual
+		for range t.vecs {
+			r := t.set.alloc(t.generator)
+			t.set.zero(t.generator, r)
+			row = append(row, r)
+		}
+		t.acc = append(t.acc, row)
+	}
+	for range t.vecs {
+		t.vecB = append(t.vecB, t.set.alloc(t.generator))
+	}
+	for range 2 {
+		t.broadcast = append(t.broadcast, t.set.alloc(t.generator))
+	}
+}
+
+// steps multiplies and adds for a number of depths, and moves the pointers past them.
+func (t *tile) steps(n int) {
+	for step := range n {
+		for v, r := range t.vecB {
+			t.VMOVUPS(operand.Mem{Base: t.b, Disp: (step*t.vecs + v) * t.set.bytes}, r)
+		}
+		for row := range t.rows {
+			a := t.broadcast[row%len(t.broadcast)]
+			t.VBROADCASTSS(operand.Mem{Base: t.a, Disp: (step*t.rows + row) * sizeFloat}, a)
+			for v, b := range t.vecB {
+				t.VFMADD231PS(b, a, t.acc[row][v])
+			}
+		}
+	}
+	t.ADDQ(operand.I32(n*t.rows*sizeFloat), t.a)
+	t.ADDQ(operand.I32(n*t.vecs*t.set.bytes), t.b)
+}
+
+// store writes the accumulators to C, or adds them to it.
+func (t *tile) store() {
+	c, ldc := t.rowPointer()
+	accumulate := t.Load(t.Param("accumulate"), t.GP8())
+	t.TESTB(accumulate, accumulate)
+	t.JZ(operand.LabelRef("overwrite"))
+	t.storeRows(c, ldc, true)
+	t.end()
+	t.Label("overwrite")
+	t.storeRows(c, ldc, false)
+}
+
+func (t *tile) storeRows(c, ldc reg.Register, accumulate bool) {
+	for row := range t.rows {
+		for v, r := range t.acc[row] {
+			at := operand.Mem{Base: c, Disp: v * t.set.bytes}
+			if accumulate {
+				t.VADDPS(at, r, r)
+			}
+			t.VMOVUPS(r, at)
+		}
+		if row < t.rows-1 {
+			t.ADDQ(ldc, c)
+		}
+	}
+}
+
+// peakLoop writes a loop of independent fused multiply-adds on registers.
+func (g generator) peakLoop(set vectorSet, registers int) {
+	g.begin("peak"+set.suffix, "func(iterations int)",
+		fmt.Sprintf("runs iterations of %d independent multiply-adds of %d float32 each.", registers, set.bytes/sizeFloat))
+	n := g.Load(g.Param("iterations"), g.GP64())
+	factor := set.alloc(g)
+	set.zero(g, factor)
+	var acc []reg.VecVirtual
+	for range registers {
+		r := set.alloc(g)
+		set.zero(g, r)
+		acc = append(acc, r)
+	}
+	g.Label("loop")
+	for _, r := range acc {
+		g.VFMADD231PS(factor, factor, r)
+	}
+	g.DECQ(n)
+	g.JNZ(operand.LabelRef("loop"))
+	g.end()
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func writePack(g generator) {
+	g.packQuads()
+	for _, width := range []int{6, 12, 16, 32} {
+		g.packRows(width)
+	}
+}
+
+// packQuads writes the transposing copy: groups of four lines that run along the depth, eight depths at a time.
+func (g generator) packQuads() {
+	g.begin("packQuadsAVX2", "func(dst []float32, width int, src []float32, ld, quads, octets int)",
+		"packs 4*quads lines of depth 8*octets: dst[p*width+i] = src[i*ld+p].")
+	dst := g.Load(g.Param("dst").Base(), g.GP64())
+	width := g.Load(g.Param("width"), g.GP64())
+	src := g.Load(g.Param("src").Base(), g.GP64())
+	ld := g.Load(g.Param("ld"), g.GP64())
+	octets := g.Load(g.Param("octets"), g.GP64())
+	g.SHLQ(operand.U8(2), width)
+	g.SHLQ(operand.U8(2), ld)
+	width3, ld3 := g.GP64(), g.GP64()
+	g.LEAQ(operand.Mem{Base: width, Index: width, Scale: 2}, width3)
+	g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+
+	g.Label("octet")
+	from, to, upper := g.GP64(), g.GP64(), g.GP64()
+	g.MOVQ(src, from)
+	g.MOVQ(dst, to)
+	quads := g.Load(g.Param("quads"), g.GP64())
+	g.Label("quad")
+	lines := g.transpose4x8([]operand.Mem{
+		{Base: from}, {Base: from, Index: ld, Scale: 1}, {Base: from, Index: ld, Scale: 2}, {Base: from, Index: ld3, Scale: 1},
+	})
+	g.LEAQ(operand.Mem{Base: to, Index: width, Scale: 4}, upper)
+	for i, offset := range []operand.Mem{{}, {Index: width, Scale: 1}, {Index: width, Scale: 2}, {Index: width3, Scale: 1}} {
+		offset.Base = to
+		g.VMOVUPS(lines[i].AsX(), offset)
+		offset.Base = upper
+		g.VEXTRACTF128(operand.U8(1), lines[i], offset)
+	}
+	g.LEAQ(operand.Mem{Base: from, Index: ld, Scale: 4}, from)
+	g.ADDQ(operand.I8(16), to)
+	g.DECQ(quads)
+	g.JNZ(operand.LabelRef("quad"))
+	g.ADDQ(operand.I8(32), src)
+	g.LEAQ(operand.Mem{Base: dst, Index: width, Scale: 8}, dst)
+	g.DECQ(octets)
+	g.JNZ(operand.LabelRef("octet"))
+	g.end()
+}
+
+// transpose4x8 loads four rows of eight and transposes them within 128-bit lanes: the result i holds columns i and i+4.
+func (g generator) transpose4x8(rows []operand.Mem) []reg.VecVirtual {
+	r := make([]reg.VecVirtual, 4)
+	for i := range r {
+		r[i] = g.YMM()
+		g.VMOVUPS(rows[i], r[i])
+	}
+	pairs := make([]reg.VecVirtual, 4)
+	for i := range pairs {
+		pairs[i] = g.YMM()
+	}
+	g.VUNPCKLPS(r[1], r[0], pairs[0])
+	g.VUNPCKHPS(r[1], r[0], pairs[1])
+	g.VUNPCKLPS(r[3], r[2], pairs[2])
+	g.VUNPCKHPS(r[3], r[2], pairs[3])
+	out := make([]reg.VecVirtual, 4)
+	for i := range out {
+		out[i] = g.YMM()
+	}
+	g.VUNPCKLPD(pairs[2], pairs[0], out[0])
+	g.VUNPCKHPD(pairs[2], pairs[0], out[1])
+	g.VUNPCKLPD(pairs[3], pairs[1], out[2])
+	g.VUNPCKHPD(pairs[3], pairs[1], out[3])
+	return out
+}
+
+// packRows writes the copy of lines that run across the depth.
+func (g generator) packRows(width int) {
+	g.begin(fmt.Sprintf("packRows%dAVX2", width), "func(dst, src []float32, ld, depth int)",
+		fmt.Sprintf("packs %d lines: dst[p*%d+i] = src[p*ld+i].", width, width))
+	dst := g.Load(g.Param("dst").Base(), g.GP64())
+	src := g.Load(g.Param("src").Base(), g.GP64())
+	ld := g.Load(g.Param("ld"), g.GP64())
+	depth := g.Load(g.Param("depth"), g.GP64())
+	g.SHLQ(operand.U8(2), ld)
+	g.Label("row")
+	for at := 0; at < width; {
+		from, to := operand.Mem{Base: src, Disp: at * sizeFloat}, operand.Mem{Base: dst, Disp: at * sizeFloat}
+		at += g.copyWidest(from, to, width-at)
+	}
+	g.ADDQ(ld, src)
+	g.ADDQ(operand.I32(width*sizeFloat), dst)
+	g.DECQ(depth)
+	g.JNZ(operand.LabelRef("row"))
+	g.end()
+}
+
+// copyWidest copies eight, four or two elements, as many as are left, and returns how many.
+func (g generator) copyWidest(from, to operand.Mem, left int) int {
+	switch {
+	case left >= 8:
+		r := g.YMM()
+		g.VMOVUPS(from, r)
+		g.VMOVUPS(r, to)
+		return 8
+	case left >= 4:
+		r := g.XMM()
+		g.VMOVUPS(from, r)
+		g.VMOVUPS(r, to)
+		return 4
+	default:
+		r := g.XMM()
+		g.VMOVSD(from, r)
+		g.VMOVSD(r, to)
+		return 2
+	}
+}
