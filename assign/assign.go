@@ -1,0 +1,255 @@
+package assign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// ErrInfeasible says that every assignment uses a forbidden pair.
+var ErrInfeasible = errors.New("assign: infeasible: every assignment uses a forbidden pair")
+
+// Options changes what is solved. The zero value minimises from a cold start.
+type Options struct {
+	// Maximize asks for the largest sum instead of the smallest.
+	Maximize bool
+
+	// Prices are column prices to start from, one a column: usually V of a similar problem solved before. They make it faster the closer they
+	// are to optimal prices of this one, never wrong: the value is the same, though among several optimal assignments another may be returned.
+	// Prices out of all proportion to the costs are not used. Only square problems take them, since elsewhere a free column has to cost nothing.
+	// Nil is a cold start.
+	Prices []float64
+}
+
+// Result is an optimal assignment with the dual solution that proves it.
+//
+// When minimising, U[i] + V[j] <= c[i,j] for every pair, with equality on the pairs chosen, and the sum of all of U and V is the value:
+//
+//	rows <= cols    U[i] = min over j of c[i,j] - V[j];   V[j] <= 0 and 0 where column j is free, if rows < cols
+//	rows >  cols    V[j] = min over i of c[i,j] - U[i];   U[i] <= 0 and 0 where row i has no column
+//
+// When maximising every inequality is turned round, with max for min: U[i] + V[j] >= c[i,j], and V (or U) is at least 0. The duals always are
+// prices in the units of the matrix as given, never those of its negative.
+type Result struct {
+	// RowToCol holds the column of each row, or -1 for the rows left without one where rows outnumber columns.
+	RowToCol []int
+
+	// Value is the sum of the chosen costs, rounded once.
+	Value float64
+
+	// U and V are the duals of the rows and the columns.
+	U, V []float64
+
+	// Gap is the distance between Value and the bound that the duals prove, at least 0: no assignment is better by more than Gap. It is zero but
+	// for rounding, and at most n·2⁻²²·max|c| for n the smaller side.
+	Gap float64
+}
+
+// Solve finds an optimal assignment of the matrix cost with the shape [rows, cols], row-major. It returns [ErrInfeasible] where every
+// assignment uses a forbidden pair, an error that names row and column for a cost which is NaN, infinitely good, or so large that sums could
+// overflow, and ctx.Err() if ctx ends first. A problem with no rows or no columns has the empty assignment.
+//
+// Callers with many problems keep a [Solver] instead.
+func Solve[T float32 | float64](ctx context.Context, rows, cols int, cost []T, opt Options) (*Result, error) {
+	return new(Solver[T]).Solve(ctx, rows, cols, cost, opt)
+}
+
+// Solver solves one problem after another in the same memory. The zero value is ready. It is not safe for concurrent use.
+type Solver[T float32 | float64] struct {
+	problem[T]
+	oriented []T // the matrix turned into one of problem's form, where it is not so already
+
+	colOf []int     // column of each row, or none
+	rowOf []int     // row of each column, or none
+	price []float64 // dual of each column
+	rent  []float64 // dual of each row, known at the end
+
+	unplaced, displaced []int // rows without a column: of this pass and for the next
+	search              search
+	sum                 expansion
+	result              Result
+	rowToCol            []int // of result where it is not colOf
+	u, v                []float64
+}
+
+// problem is the form in which everything is solved: at most as many rows as columns, and the sum is to be minimised.
+type problem[T float32 | float64] struct {
+	n, m int
+	cost []T     // shape [n, m]
+	max  float64 // the largest finite |cost|
+}
+
+// row is row i of the matrix.
+func (p *problem[T]) row(i int) []T { return p.cost[i*p.m : (i+1)*p.m : (i+1)*p.m] }
+
+// at is the cost of row i on column j.
+func (p *problem[T]) at(i, j int) float64 { return float64(p.cost[i*p.m+j]) }
+
+// none stands for a missing row or column.
+const none = -1
+
+// Solve is [Solve] in the memory of s. The result belongs to s and is overwritten by the next call; its V may be that call's Prices.
+func (s *Solver[T]) Solve(ctx context.Context, rows, cols int, cost []T, opt Options) (*Result, error) {
+	if err := s.load(ctx, rows, cols, cost, opt); err != nil {
+		return nil, err
+	}
+	defer func() { s.cost = nil }() // the caller's memory is not kept alive
+	if err := s.place(ctx); err != nil {
+		return nil, err
+	}
+	s.preferIdentity()
+	s.certify(rows > cols, opt.Maximize)
+	return &s.result, nil
+}
+
+// place finds an optimal assignment and its prices.
+func (s *Solver[T]) place(ctx context.Context) error {
+	if err := s.takeMinima(ctx); err != nil {
+		return err
+	}
+	for range reductions {
+		if err := s.reduce(ctx); err != nil {
+			return err
+		}
+	}
+	for _, i := range s.unplaced {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.augment(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// load checks the arguments, turns the problem into the form of problem and makes the workspace ready.
+func (s *Solver[T]) load(ctx context.Context, rows, cols int, cost []T, opt Options) error {
+	if err := checkShape(rows, cols, len(cost)); err != nil {
+		return err
+	}
+	if err := checkPrices(rows, cols, opt.Prices); err != nil {
+		return err
+	}
+	largest, err := checkCosts(ctx, cols, cost, opt.Maximize)
+	if err != nil {
+		return err
+	}
+	s.problem = problem[T]{n: min(rows, cols), m: max(rows, cols), cost: cost, max: largest}
+	if rows > cols || opt.Maximize {
+		s.oriented = resize(s.oriented, len(cost))
+		orient(s.oriented, cost, rows, cols, opt.Maximize)
+		s.cost = s.oriented
+	}
+	s.colOf = resize(s.colOf, s.n)
+	s.rowOf = resize(s.rowOf, s.m)
+	s.price = resize(s.price, s.m)
+	fill(s.colOf, none)
+	fill(s.rowOf, none)
+	s.setPrices(opt)
+	return nil
+}
+
+// setPrices starts at zero prices or at those given. Adding a constant to all prices changes nothing, so the largest becomes zero: otherwise they
+// would drift downwards from one problem of a sequence to the next.
+func (s *Solver[T]) setPrices(opt Options) {
+	fill(s.price, 0)
+	if len(opt.Prices) == 0 {
+		return
+	}
+	copy(s.price, opt.Prices)
+	if opt.Maximize {
+		for j, p := range s.price {
+			s.price[j] = -p
+		}
+	}
+	top, bottom := s.price[0], s.price[0]
+	for _, p := range s.price {
+		top, bottom = max(top, p), min(bottom, p)
+	}
+	// Prices of a wide range would cost the digits that tell costs apart. Optimal ones range over at most 2·n·max|c|, and far less in practice.
+	if !(top-bottom <= float64(s.n)*s.max) {
+		fill(s.price, 0)
+		return
+	}
+	for j, p := range s.price {
+		s.price[j] = p - top
+	}
+}
+
+// preferIdentity puts row i on column i for every i where that costs no more than the assignment found.
+func (s *Solver[T]) preferIdentity() {
+	s.sum.reset()
+	for i, j := range s.colOf {
+		if i == j {
+			continue
+		}
+		own := s.at(i, i)
+		if own > s.max { // +Inf: forbidden
+			return
+		}
+		s.sum.add(own)
+		s.sum.add(-s.at(i, j))
+	}
+	if s.sum.sign() > 0 {
+		return
+	}
+	fill(s.rowOf, none)
+	for i := range s.colOf {
+		s.colOf[i], s.rowOf[i] = i, i
+	}
+}
+
+// certify computes the duals of the rows and fills in the result, in the terms of the matrix as given.
+func (s *Solver[T]) certify(transposed, negated bool) {
+	s.rent = resize(s.rent, s.n)
+	s.sum.reset()
+	gap := 0.0
+	for i, j := range s.colOf {
+		least, _ := smallest(s.row(i), s.price)
+		s.rent[i] = least
+		s.sum.add(s.at(i, j))
+		gap += s.at(i, j) - s.price[j] - least
+	}
+	if s.n < s.m { // a free column still at a price would lower the bound
+		for j, i := range s.rowOf {
+			if i == none {
+				gap -= s.price[j]
+			}
+		}
+	}
+	value, u, v, rowToCol := s.sum.round(), s.rent, s.price, s.colOf
+	if transposed {
+		u, v, rowToCol = v, u, s.rowOf
+	}
+	s.u, s.v = append(s.u[:0], u...), append(s.v[:0], v...)
+	if negated {
+		value = 0 - value
+		negate(s.u)
+		negate(s.v)
+	}
+	s.rowToCol = append(s.rowToCol[:0], rowToCol...)
+	s.result = Result{RowToCol: s.rowToCol, Value: value, U: s.u, V: s.v, Gap: gap}
+}
+
+// negate changes the signs of x, keeping zeros positive.
+func negate(x []float64) {
+	for i, v := range x {
+		x[i] = 0 - v
+	}
+}
+
+// checkShape says whether length elements make a matrix of rows by cols. The product is not formed: it could overflow.
+func checkShape(rows, cols, length int) error {
+	switch {
+	case rows < 0 || cols < 0:
+		return fmt.Errorf("assign: shape [%d %d] has a negative extent", rows, cols)
+	case rows == 0 || cols == 0:
+		if length != 0 {
+			return fmt.Errorf("assign: shape [%d %d] needs no costs, got %d", rows, cols, length)
+		}
+	case length%cols != 0 || length/cols != rows:
+		return fmt.Errorf("assign: shape [%d %d] does not fit %d costs", rows, cols, length)
+	}
+	return nil
+}
