@@ -1,0 +1,252 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/rebasin/rebasin/checkpoint"
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/symmetry"
+	"github.com/rebasin/rebasin/tensor"
+	"github.com/rebasin/rebasin/zoo"
+)
+
+// ErrNoGraph is wrapped by errors of what needs to run a network whose graph is not known.
+var ErrNoGraph = errors.New("the network's graph is not known: the file's metadata names no architecture (give --arch)")
+
+// Options say how to understand a file.
+type Options struct {
+	// Arch names a built-in architecture; its sizes are read from the tensors' shapes. It overrules the file's metadata.
+	Arch string
+}
+
+// Model is an opened checkpoint. Its methods are safe for concurrent use once it is open; Close it.
+type Model struct {
+	Path string
+	// Graph is nil when it is not known; so is Config then.
+	Graph  *graph.Graph
+	Config *zoo.Config
+
+	reader checkpoint.Reader
+	infos  map[string]checkpoint.Info
+	mu     sync.Mutex
+	params map[string]*tensor.Tensor
+}
+
+// Open opens a checkpoint, reads its header and builds its graph. The tensors' data is read later.
+func Open(path string, opt Options) (*Model, error) {
+	r, err := checkpoint.OpenSafetensors(path)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Path: path, reader: r, infos: map[string]checkpoint.Info{}}
+	for _, info := range r.Infos() {
+		m.infos[info.Name] = info
+	}
+	if err := m.describe(opt); err != nil {
+		r.Close()
+		return nil, fmt.Errorf("model: %q: %w", path, err)
+	}
+	return m, nil
+}
+
+// describe finds the architecture and checks that the tensors are those of its graph.
+func (m *Model) describe(opt Options) error {
+	var cfg zoo.Config
+	var err error
+	text, described := m.reader.Metadata()[zoo.MetadataKey]
+	switch {
+	case opt.Arch != "":
+		cfg, err = zoo.Detect(opt.Arch, m.Shapes())
+	case described:
+		cfg, err = zoo.ParseConfig(text)
+	default:
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	g, err := zoo.Build(cfg)
+	if err != nil {
+		return err
+	}
+	m.Graph, m.Config = g, &cfg
+	return m.checkGraph()
+}
+
+// checkGraph compares the file's tensors with the graph's parameters. Tensors the graph does not know are carried.
+func (m *Model) checkGraph() error {
+	for _, p := range m.Graph.Params {
+		info, ok := m.infos[p.Name]
+		if !ok {
+			return fmt.Errorf("tensor %q of the %s is missing", p.Name, m.Config.Arch)
+		}
+		want := make(tensor.Shape, len(p.Shape))
+		for i, d := range p.Shape {
+			want[i] = d.Size
+		}
+		if !slices.Equal(info.Shape, want) {
+			return fmt.Errorf("tensor %q has shape %v, the %s needs %v", p.Name, info.Shape, m.Config.Arch, want)
+		}
+		if !info.DType.IsFloat() {
+			return fmt.Errorf("tensor %q is %v, the %s needs a floating-point type", p.Name, info.DType, m.Config.Arch)
+		}
+	}
+	return nil
+}
+
+// Close closes the file.
+func (m *Model) Close() error { return m.reader.Close() }
+
+// Infos lists the tensors in the order of their data in the file.
+func (m *Model) Infos() []checkpoint.Info { return m.reader.Infos() }
+
+// Metadata is the file's own.
+func (m *Model) Metadata() map[string]string { return maps.Clone(m.reader.Metadata()) }
+
+// Shapes are the tensors' shapes by name.
+func (m *Model) Shapes() map[string]tensor.Shape {
+	out := make(map[string]tensor.Shape, len(m.infos))
+	for name, info := range m.infos {
+		out[name] = info.Shape
+	}
+	return out
+}
+
+// Tensor reads one tensor.
+func (m *Model) Tensor(name string) (*tensor.Tensor, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t, ok := m.params[name]; ok {
+		return t, nil
+	}
+	return m.reader.Read(name)
+}
+
+// Params reads all tensors, once.
+func (m *Model) Params(ctx context.Context) (map[string]*tensor.Tensor, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.params != nil {
+		return m.params, nil
+	}
+	params := make(map[string]*tensor.Tensor, len(m.infos))
+	for _, info := range m.reader.Infos() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		t, err := m.reader.Read(info.Name)
+		if err != nil {
+			return nil, err
+		}
+		params[info.Name] = t
+	}
+	m.params = params
+	return params, nil
+}
+
+// GraphParams are the tensors that the graph runs on.
+func (m *Model) GraphParams(ctx context.Context) (map[string]*tensor.Tensor, error) {
+	if m.Graph == nil {
+		return nil, fmt.Errorf("model: %q: %w", m.Path, ErrNoGraph)
+	}
+	all, err := m.Params(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*tensor.Tensor, len(m.Graph.Params))
+	for _, p := range m.Graph.Params {
+		out[p.Name] = all[p.Name]
+	}
+	return out, nil
+}
+
+// CheckFinite reports the first tensor with a value that is not finite.
+func (m *Model) CheckFinite(ctx context.Context) error {
+	params, err := m.Params(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if !params[name].DType().IsFloat() {
+			continue
+		}
+		if i, found := params[name].NonFinite(); found {
+			return fmt.Errorf("model: %q: tensor %q: element %d is not finite (NaN or infinite)", m.Path, name, i)
+		}
+	}
+	return nil
+}
+
+// SameTensors reports the first tensor in which two models differ by name, shape or dtype.
+func SameTensors(a, b *Model) error {
+	for _, name := range slices.Sorted(maps.Keys(a.infos)) {
+		x := a.infos[name]
+		y, ok := b.infos[name]
+		switch {
+		case !ok:
+			return fmt.Errorf("model: tensor %q is in %q and not in %q", name, a.Path, b.Path)
+		case !slices.Equal(x.Shape, y.Shape):
+			return fmt.Errorf("model: tensor %q has shape %v in %q and %v in %q", name, x.Shape, a.Path, y.Shape, b.Path)
+		case x.DType != y.DType:
+			return fmt.Errorf("model: tensor %q is %v in %q and %v in %q", name, x.DType, a.Path, y.DType, b.Path)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.infos)) {
+		if _, ok := a.infos[name]; !ok {
+			return fmt.Errorf("model: tensor %q is in %q and not in %q", name, b.Path, a.Path)
+		}
+	}
+	return nil
+}
+
+// Symmetry infers the symmetry of networks of one graph from the graph and the networks' values. Tensors the graph does not use are pinned.
+func Symmetry(ctx context.Context, models ...*Model) (*symmetry.Symmetry, error) {
+	var params []map[string]*tensor.Tensor
+	for _, m := range models {
+		p, err := m.GraphParams(ctx)
+		if err != nil {
+			return nil, err
+		}
+		params = append(params, p)
+	}
+	s, err := symmetry.Infer(models[0].Graph, params...)
+	if err != nil {
+		return nil, fmt.Errorf("model: %q: %w", models[0].Path, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(models[0].infos)) {
+		if _, used := s.Shapes[name]; !used {
+			s.Shapes[name] = models[0].infos[name].Shape
+			s.Pinned = append(s.Pinned, symmetry.Pin{Tensor: name, Axis: -1, Why: "the graph does not use this tensor"})
+		}
+	}
+	return s, nil
+}
+
+// Save writes tensors in the safetensors format, atomically, with this architecture in the metadata when it is known.
+func Save(ctx context.Context, path string, params map[string]*tensor.Tensor, cfg *zoo.Config, metadata map[string]string) error {
+	meta := maps.Clone(metadata)
+	if meta == nil {
+		meta = map[string]string{}
+	}
+	if cfg != nil {
+		text, err := cfg.Encode()
+		if err != nil {
+			return err
+		}
+		meta[zoo.MetadataKey] = text
+	}
+	var entries []checkpoint.Entry
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		t := params[name]
+		entries = append(entries, checkpoint.Entry{
+			Info: checkpoint.Info{Name: name, DType: t.DType(), Shape: t.Shape()},
+			Load: func() (*tensor.Tensor, error) { return t, nil },
+		})
+	}
+	return checkpoint.WriteSafetensors(ctx, path, entries, meta)
+}
