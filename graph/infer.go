@@ -13,8 +13,8 @@ var ErrUnknownOperator = errors.New("operator has no shape rule")
 // wrapping [ErrUnknownOperator], also where its outputs are declared.
 func (g *Graph) InferShapes() (map[string]Value, error) {
 	values, unknown, err := g.infer()
-	if err == nil && len(unknown) > 0 {
-		err = fmt.Errorf("%s: %w", unknown[0], ErrUnknownOperator)
+	if err == nil {
+		err = unknown
 	}
 	if err != nil {
 		return nil, fmt.Errorf("graph %q: %w", g.Name, err)
@@ -22,8 +22,9 @@ func (g *Graph) InferShapes() (map[string]Value, error) {
 	return values, nil
 }
 
-// PartialShapes derives what it can in a graph that may have operators without a shape rule: the values of their outputs are taken from
-// Graph.Declared, and are absent from the result where nothing is declared, as is all that depends on them. Contradictions are errors still.
+// PartialShapes derives what it can in a graph that may have operators without a shape rule, or shapes that are computed as the network runs:
+// the values of their outputs are taken from Graph.Declared, and are absent from the result where nothing is declared, as is all that depends
+// on them. Contradictions are errors still.
 func (g *Graph) PartialShapes() (map[string]Value, error) {
 	values, _, err := g.infer()
 	if err != nil {
@@ -32,28 +33,28 @@ func (g *Graph) PartialShapes() (map[string]Value, error) {
 	return values, nil
 }
 
-// infer returns the values that can be known and the nodes whose operators are unknown.
-func (g *Graph) infer() (map[string]Value, []*Node, error) {
-	values := map[string]Value{}
+// errComputedShape is in the errors of rules that cannot say a shape because it depends on what the network computes.
+var errComputedShape = errors.New("shape is not a constant")
+
+// infer returns the values that can be known and the first reason why others are not.
+func (g *Graph) infer() (values map[string]Value, unknown, err error) {
+	values = map[string]Value{}
 	for _, list := range [][]Value{g.Inputs, g.Params} {
 		for _, v := range list {
 			values[v.Name] = v
 		}
 	}
 	constants, used := g.Constants(), g.uses()
-	var unknown []*Node
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
-		op, known := operators[n.Op]
-		if !known {
-			unknown = append(unknown, n)
-		}
-		c := &call{node: n, constants: constants}
-		if !known || !c.bind(values) {
+		err := g.apply(&call{node: n, constants: constants}, values, used)
+		switch {
+		case errors.Is(err, ErrUnknownOperator), errors.Is(err, errComputedShape), errors.Is(err, errUnknownInput):
 			g.adopt(n, values)
-			continue
-		}
-		if err := g.apply(op, c, values, used); err != nil {
+			if unknown == nil {
+				unknown = fmt.Errorf("%s: %w", n, err)
+			}
+		case err != nil:
 			return nil, nil, fmt.Errorf("%s: %w", n, err)
 		}
 	}
@@ -74,8 +75,11 @@ func (g *Graph) uses() map[string]bool {
 	return used
 }
 
-// bind looks up the inputs; it says false when one of them is not known.
-func (c *call) bind(values map[string]Value) bool {
+// errUnknownInput follows from another of the errors that leave shapes unknown.
+var errUnknownInput = errors.New("the shape of an input is unknown")
+
+// bind looks up the inputs.
+func (c *call) bind(values map[string]Value) error {
 	c.in = make([]Value, len(c.node.Inputs))
 	for i, name := range c.node.Inputs {
 		if name == "" {
@@ -83,11 +87,11 @@ func (c *call) bind(values map[string]Value) bool {
 		}
 		v, ok := values[name]
 		if !ok {
-			return false
+			return fmt.Errorf("input %q: %w", name, errUnknownInput)
 		}
 		c.in[i] = v
 	}
-	return true
+	return nil
 }
 
 // adopt takes the declared values of a node's outputs where inference cannot say.
@@ -100,8 +104,15 @@ func (g *Graph) adopt(n *Node, values map[string]Value) {
 }
 
 // apply runs a shape rule and records what it gives.
-func (g *Graph) apply(op operator, c *call, values map[string]Value, used map[string]bool) error {
+func (g *Graph) apply(c *call, values map[string]Value, used map[string]bool) error {
+	op, ok := operators[c.node.Op]
+	if !ok {
+		return ErrUnknownOperator
+	}
 	if err := op.check(c.node); err != nil {
+		return err
+	}
+	if err := c.bind(values); err != nil {
 		return err
 	}
 	outs, err := op.infer(c)

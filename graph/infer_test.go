@@ -224,6 +224,22 @@ func TestUnknownOperator(tt *testing.T) {
 	}
 }
 
+// A Reshape whose target is computed leaves the shape open; the declaration fills the gap.
+func TestComputedTarget(tt *testing.T) {
+	g := one("Reshape", nil, dims(n, 6), dims(2))
+	if _, err := g.InferShapes(); err == nil || !strings.Contains(err.Error(), "not a constant") {
+		tt.Fatalf("error %v", err)
+	}
+	g.Declared = map[string]graph.Value{"y": {Name: "y", DType: tensor.F32, Shape: dims(n, 2, 3)}}
+	values, err := g.PartialShapes()
+	if err != nil {
+		tt.Fatal(err)
+	}
+	if got := values["y"].Shape; !got.Equal(dims(n, 2, 3)) {
+		tt.Fatalf("shape %s", got)
+	}
+}
+
 func TestDeclaredMustAgree(tt *testing.T) {
 	g := one("Relu", nil, dims(n, 4))
 	g.Declared = map[string]graph.Value{"y": {Name: "y", DType: tensor.F32, Shape: dims(n, 5)}}

@@ -58,7 +58,7 @@ func FlattenAxis(n *Node, rank int) (int, error) {
 func reshape(c *call) ([]Value, error) {
 	t, ok := c.constants[c.node.Input(1)]
 	if !ok {
-		return nil, fmt.Errorf("target shape %q is not a constant", c.node.Input(1))
+		return nil, fmt.Errorf("target %q: %w", c.node.Input(1), errComputedShape)
 	}
 	if t.DType() != tensor.I64 || len(t.Shape()) != 1 {
 		return nil, fmt.Errorf("target shape %q is %v %v, not a list of I64", c.node.Input(1), t.DType(), t.Shape())
