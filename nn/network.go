@@ -1,0 +1,204 @@
+package nn
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// node is a node of the graph that matters, perhaps with the Relu behind it.
+type node struct {
+	graph.Node
+	relu    bool // the output is that of the fused Relu
+	reaches bool // the first output depends on it
+}
+
+// network is what an engine knows of its graph before a batch size is chosen.
+type network[T Float] struct {
+	graph     *graph.Graph
+	input     graph.Value
+	batch     string // the symbol of the input's first axis, "" when that is a number
+	values    map[string]graph.Value
+	operators map[string]operator[T]
+	floats    map[string][]T  // constants
+	pinned    map[string]bool // values that stay readable
+	nodes     []*node
+}
+
+// newNetwork checks a graph and keeps of it what the outputs and the kept values depend on.
+func newNetwork[T Float](g *graph.Graph, keep []string) (*network[T], error) {
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	n := &network[T]{graph: g, operators: operators[T](), floats: map[string][]T{}, pinned: map[string]bool{}}
+	if err := n.knowsOperators(); err != nil {
+		return nil, err
+	}
+	var err error
+	if n.values, err = g.InferShapes(); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{n.findInput, func() error { return n.pin(keep) }, n.convertConstants} {
+		if err := step(); err != nil {
+			return nil, fmt.Errorf("graph %q: %w", g.Name, err)
+		}
+	}
+	n.keepNeeded()
+	n.fuse()
+	if err := n.checkTypes(); err != nil {
+		return nil, fmt.Errorf("graph %q: %w", g.Name, err)
+	}
+	return n, nil
+}
+
+// isConstant says that the node is there before anything runs.
+func isConstant(n *graph.Node) bool { return n.Op == "Constant" }
+
+func (n *network[T]) knowsOperators() error {
+	for i := range n.graph.Nodes {
+		node := &n.graph.Nodes[i]
+		if _, ok := n.operators[node.Op]; !ok && !isConstant(node) {
+			return fmt.Errorf("graph %q: %s: %w", n.graph.Name, node, ErrUnknownOperator)
+		}
+	}
+	return nil
+}
+
+// findInput demands one input of floats, whose first extent may be the batch.
+func (n *network[T]) findInput() error {
+	if len(n.graph.Inputs) != 1 {
+		return fmt.Errorf("%d inputs, where the engine takes one", len(n.graph.Inputs))
+	}
+	n.input = n.graph.Inputs[0]
+	if !n.input.DType.IsFloat() {
+		return fmt.Errorf("input %q is of %v, not of floats", n.input.Name, n.input.DType)
+	}
+	if len(n.input.Shape) == 0 {
+		return fmt.Errorf("input %q is a scalar, without a batch axis", n.input.Name)
+	}
+	n.batch = n.input.Shape[0].Sym
+	if _, err := n.input.Shape.Bind(n.sizes(1)); err != nil {
+		return fmt.Errorf("input %q: %w", n.input.Name, err)
+	}
+	return nil
+}
+
+// sizes gives numbers to symbols: the batch is the only one.
+func (n *network[T]) sizes(batch int) map[string]int { return map[string]int{n.batch: batch} }
+
+func (n *network[T]) pin(keep []string) error {
+	for _, name := range n.graph.Outputs {
+		n.pinned[name] = true
+	}
+	for _, name := range keep {
+		if _, ok := n.values[name]; !ok {
+			return fmt.Errorf("there is no value %q to keep", name)
+		}
+		n.pinned[name] = true
+	}
+	for _, name := range append(slices.Clone(n.graph.Outputs), keep...) {
+		if v := n.values[name]; !v.DType.IsFloat() {
+			return fmt.Errorf("value %q is of %v, not of floats", name, v.DType)
+		}
+	}
+	return nil
+}
+
+func (n *network[T]) convertConstants() error {
+	constants := n.graph.Constants()
+	for _, name := range sortedKeys(constants) {
+		if t := constants[name]; t.DType().IsFloat() {
+			data, err := convert[T](t)
+			if err != nil {
+				return fmt.Errorf("constant %q: %w", name, err)
+			}
+			n.floats[name] = data
+		}
+	}
+	return nil
+}
+
+// keepNeeded keeps the nodes that the outputs and the kept values depend on.
+func (n *network[T]) keepNeeded() {
+	wanted := map[string]bool{}
+	for name := range n.pinned {
+		wanted[name] = true
+	}
+	reaches := map[string]bool{n.graph.Outputs[0]: true}
+	for i := len(n.graph.Nodes) - 1; i >= 0; i-- {
+		node := &node{Node: n.graph.Nodes[i]}
+		if !wanted[node.Outputs[0]] || n.floats[node.Outputs[0]] != nil {
+			continue
+		}
+		node.reaches = reaches[node.Outputs[0]]
+		for _, in := range n.dataInputs(node) {
+			wanted[in] = true
+			reaches[in] = reaches[in] || node.reaches
+		}
+		n.nodes = append(n.nodes, node)
+	}
+	slices.Reverse(n.nodes)
+}
+
+// fuse joins a Gemm and the Relu that is all that reads it.
+func (n *network[T]) fuse() {
+	readers := map[string]int{}
+	for _, node := range n.nodes {
+		for _, in := range n.dataInputs(node) {
+			readers[in]++
+		}
+	}
+	products := map[string]*node{}
+	var kept []*node
+	for _, node := range n.nodes {
+		if gemm := products[node.Input(0)]; node.Op == "Relu" && gemm != nil {
+			gemm.Outputs, gemm.relu = node.Outputs, true
+			continue
+		}
+		if out := node.Outputs[0]; node.Op == "Gemm" && readers[out] == 1 && !n.pinned[out] {
+			products[out] = node
+		}
+		kept = append(kept, node)
+	}
+	n.nodes = kept
+}
+
+// dataInputs are the inputs that are read when the node runs.
+func (n *network[T]) dataInputs(node *node) []string {
+	if data := n.operators[node.Op].data; data > 0 {
+		return node.Inputs[:data]
+	}
+	return node.Inputs
+}
+
+func (n *network[T]) checkTypes() error {
+	for _, node := range n.nodes {
+		for _, name := range n.dataInputs(node) {
+			if v := n.values[name]; name != "" && !v.DType.IsFloat() {
+				return fmt.Errorf("%s: input %q is of %v, not of floats", &node.Node, name, v.DType)
+			}
+		}
+	}
+	return nil
+}
+
+// bind is the shape of a value at a batch size, its elements counted.
+func (n *network[T]) bind(name string, batch int) (tensor.Shape, int, error) {
+	shape, err := n.values[name].Shape.Bind(n.sizes(batch))
+	if err != nil {
+		return nil, 0, fmt.Errorf("value %q: %w", name, err)
+	}
+	count, err := shape.Elements()
+	if err != nil {
+		return nil, 0, fmt.Errorf("value %q: %w", name, err)
+	}
+	if count > maxElements {
+		return nil, 0, fmt.Errorf("value %q: shape %v has more than %d elements", name, shape, maxElements)
+	}
+	return shape, count, nil
+}
+
+// maxElements bounds what is allocated for a tensor, so that a hostile shape is an error and no crash: 2³⁶ float32 are 256 GiB.
+const maxElements = 1 << 36

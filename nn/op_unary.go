@@ -1,0 +1,148 @@
+package nn
+
+import (
+	"math"
+
+	"github.com/rebasin/rebasin/internal/kernel"
+)
+
+// unary is an elementwise operator of one operand. Backward stores in dx the gradient, given dy, of an element of which it sees the input or,
+// with fromOutput, the output; dx may be dy.
+type unary[T Float] struct {
+	forward    func(y, x []T)
+	backward   func(dx, dy, v []T)
+	fromOutput bool
+}
+
+func unaryOperators[T Float]() map[string]operator[T] {
+	return map[string]operator[T]{
+		"Relu":      {compile: fixedUnary(unary[T]{kernel.Relu[T], kernel.ReluGrad[T], true})},
+		"Tanh":      {compile: fixedUnary(unary[T]{tanh[T], tanhGrad[T], true})},
+		"Sigmoid":   {compile: fixedUnary(unary[T]{sigmoid[T], sigmoidGrad[T], true})},
+		"LeakyRelu": {compile: leakyRelu[T]},
+		"Gelu":      {compile: gelu[T]},
+	}
+}
+
+func fixedUnary[T Float](u unary[T]) func(*call[T]) (step, error) {
+	return func(c *call[T]) (step, error) { return c.unary(u), nil }
+}
+
+// unary makes the step of an elementwise operator.
+func (c *call[T]) unary(u unary[T]) step {
+	x, y, dy, dx := c.x(0), c.y(), c.dy(), c.dx(0)
+	c.inPlace = []int{0}
+	s := step{forward: c.parallel(y.n, 1, func(lo, hi int) { u.forward(y.data[lo:hi], x.data[lo:hi]) })}
+	if dx == nil {
+		return s
+	}
+	seen := x
+	if u.fromOutput {
+		seen = y
+		c.keepY()
+	} else {
+		c.keepX(0)
+	}
+	c.reuse = true
+	back := c.parallel(y.n, 1, func(lo, hi int) { u.backward(dx.begin()[lo:hi], dy.data[lo:hi], seen.data[lo:hi]) })
+	s.backward = func() {
+		back()
+		dx.end()
+	}
+	return s
+}
+
+func tanh[T Float](y, x []T) {
+	for i, v := range x {
+		y[i] = T(math.Tanh(float64(v)))
+	}
+}
+
+func tanhGrad[T Float](dx, dy, y []T) {
+	for i, v := range y {
+		dx[i] = dy[i] * (1 - v*v)
+	}
+}
+
+func sigmoid[T Float](y, x []T) {
+	for i, v := range x {
+		y[i] = T(1 / (1 + math.Exp(-float64(v))))
+	}
+}
+
+func sigmoidGrad[T Float](dx, dy, y []T) {
+	for i, v := range y {
+		dx[i] = dy[i] * v * (1 - v)
+	}
+}
+
+func leakyRelu[T Float](c *call[T]) (step, error) {
+	alpha := T(c.node.Attrs.Float("alpha", 0.01))
+	return c.unary(unary[T]{
+		forward: func(y, x []T) {
+			for i, v := range x {
+				if v < 0 {
+					v *= alpha
+				}
+				y[i] = v
+			}
+		},
+		backward: func(dx, dy, x []T) {
+			for i, v := range x {
+				g := dy[i]
+				if v <= 0 {
+					g *= alpha
+				}
+				dx[i] = g
+			}
+		},
+	}), nil
+}
+
+// gelu is x·Φ(x), Φ being the distribution function of the normal distribution, or its approximation by tanh. Reference: Hendrycks, Gimpel,
+// "Gaussian Error Linear Units", 2016, arXiv:1606.08415.
+func gelu[T Float](c *call[T]) (step, error) {
+	if c.node.Attrs.String("approximate", "none") == "tanh" {
+		return c.unary(unary[T]{forward: geluTanh[T], backward: geluTanhGrad[T]}), nil
+	}
+	return c.unary(unary[T]{forward: geluErf[T], backward: geluErfGrad[T]}), nil
+}
+
+func geluErf[T Float](y, x []T) {
+	for i, v := range x {
+		y[i] = T(float64(v) * phi(float64(v)))
+	}
+}
+
+func geluErfGrad[T Float](dx, dy, x []T) {
+	for i, t := range x {
+		v := float64(t)
+		density := math.Exp(-v*v/2) / math.Sqrt(2*math.Pi)
+		dx[i] = dy[i] * T(phi(v)+v*density)
+	}
+}
+
+// phi is the distribution function of the normal distribution. Erfc keeps its precision where the result is small.
+func phi(x float64) float64 { return 0.5 * math.Erfc(-x/math.Sqrt2) }
+
+// The approximation is x/2·(1 + tanh(scale·(x + cubic·x³))).
+const (
+	geluScale = 0.7978845608028654 // sqrt(2/π)
+	geluCubic = 0.044715
+)
+
+func geluTanh[T Float](y, x []T) {
+	for i, t := range x {
+		v := float64(t)
+		y[i] = T(v / 2 * (1 + math.Tanh(geluScale*(v+geluCubic*v*v*v))))
+	}
+}
+
+func geluTanhGrad[T Float](dx, dy, x []T) {
+	for i, u := range x {
+		v := float64(u)
+		t := math.Tanh(geluScale * (v + geluCubic*v*v*v))
+		slope := geluScale * (1 + 3*geluCubic*v*v)
+		dx[i] = dy[i] * T((1+t)/2+v/2*(1-t*t)*slope)
+	}
+}
