@@ -92,9 +92,12 @@ func inflate(stored []byte, size int) ([]byte, error) {
 		return nil, fmt.Errorf("gzip: %w", err)
 	}
 	// Reading on to the end makes gzip check its own sum too.
-	if n, err := z.Read(make([]byte, 1)); n > 0 {
+	switch _, err := io.ReadFull(z, make([]byte, 1)); {
+	case err == nil:
 		return nil, fmt.Errorf("too long: more than %d decompressed bytes", size)
-	} else if err != io.EOF {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, errors.New("ends early: the end of the gzip stream is missing")
+	case err != io.EOF:
 		return nil, fmt.Errorf("gzip: %w", err)
 	}
 	return content, nil
