@@ -1,50 +1,221 @@
 package kernel
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
-func TestGemmQuick(t *testing.T) {
+// A gemmCase is a call of Gemm, with strides that exceed the widths by a gap.
+type gemmCase struct {
+	transA, transB bool
+	m, n, k, gap   int
+	beta           int
+}
+
+func (c gemmCase) String() string {
+	return fmt.Sprintf("transA=%v transB=%v m=%d n=%d k=%d gap=%d beta=%d", c.transA, c.transB, c.m, c.n, c.k, c.gap, c.beta)
+}
+
+// matrix returns a rows x cols matrix, stored transposed when trans is set, and its leading dimension. The gaps hold NaN, which must not be read.
+func matrix[T Float](rows, cols int, trans bool, gap int, value func() T) (data []T, ld int) {
+	if trans {
+		rows, cols = cols, rows
+	}
+	ld = cols + gap
+	data = make([]T, rows*ld)
+	for i := range data {
+		data[i] = T(math.NaN())
+		if i%ld < cols {
+			data[i] = value()
+		}
+	}
+	return data[:max(0, len(data)-gap)], ld
+}
+
+// element reads an element of op(X).
+func element[T Float](data []T, ld int, trans bool, row, col int) float64 {
+	if trans {
+		row, col = col, row
+	}
+	return float64(data[row*ld+col])
+}
+
+// reference is beta*c + op(A)*op(B) in float64, and the sum of the magnitudes of what was added.
+func reference[T Float](c gemmCase, a []T, lda int, b []T, ldb int, before float64, row, col int) (value, magnitude float64) {
+	if c.beta == 1 {
+		value, magnitude = before, math.Abs(before)
+	}
+	for p := range c.k {
+		product := element(a, lda, c.transA, row, p) * element(b, ldb, c.transB, p, col)
+		value += product
+		magnitude += math.Abs(product)
+	}
+	return value, magnitude
+}
+
+// checkGemm compares a product with the reference. An error of tolerance times the sum of magnitudes is allowed.
+func checkGemm[T Float](t *testing.T, e *implementation[T], p *Pool, c gemmCase, tolerance float64, value func() T) {
+	t.Helper()
+	a, lda := matrix(c.m, c.k, c.transA, c.gap, value)
+	b, ldb := matrix(c.k, c.n, c.transB, c.gap, value)
+	ldc := c.n + c.gap
+	out := newGuarded[T](c.gap, c.m*ldc)
+	for i := range out.data {
+		switch {
+		case i%ldc >= c.n:
+			out.data[i] = guard
+		case c.beta == 0:
+			out.data[i] = T(math.NaN())
+		default:
+			out.data[i] = value()
+		}
+	}
+	before := append([]T(nil), out.data...)
+	gemmWith(&e.engine, p, c.transA, c.transB, c.m, c.n, c.k, a, lda, b, ldb, T(c.beta), out.data, ldc)
+	out.check(t, c.String())
+	for i, got := range out.data {
+		row, col := i/ldc, i%ldc
+		if col >= c.n {
+			if got != guard {
+				t.Fatalf("%v: wrote %v between rows, at %d, %d", c, got, row, col)
+			}
+			continue
+		}
+		want, magnitude := reference(c, a, lda, b, ldb, float64(before[i]), row, col)
+		if !(math.Abs(float64(got)-want) <= tolerance*magnitude) {
+			t.Fatalf("%v: element %d, %d is %v, want %v", c, row, col, got, want)
+		}
+	}
+}
+
+// smallIntegers have products and sums without rounding, so that results are exact.
+func smallIntegers[T Float](rng *rand.Rand) func() T { return func() T { return T(rng.IntN(9) - 4) } }
+
+// checkTiles multiplies at every size up to two register tiles and one, in both directions.
+func checkTiles[T Float](t *testing.T, e *implementation[T]) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	pool := NewPool(3)
-	defer pool.Close()
-	for range 300 {
-		m, n, k := rng.IntN(70), rng.IntN(70), rng.IntN(900)
-		a, b, c := make([]float32, m*k), make([]float32, n*k), make([]float32, m*n)
-		for i := range a {
-			a[i] = rng.Float32()
-		}
-		for i := range b {
-			b[i] = rng.Float32()
-		}
-		ta, tb := rng.IntN(2) == 0, rng.IntN(2) == 0
-		lda, ldb := max(k, 1), max(n, 1)
-		if ta {
-			lda = max(m, 1)
-		}
-		if tb {
-			ldb = max(k, 1)
-		}
-		Gemm(pool, ta, tb, m, n, k, a, lda, b, ldb, 0, c, max(n, 1))
-		for i := range m {
-			for j := range n {
-				var s float64
-				for p := range k {
-					x, y := i*k+p, p*n+j
-					if ta {
-						x = p*m + i
-					}
-					if tb {
-						y = j*k + p
-					}
-					s += float64(a[x]) * float64(b[y])
-				}
-				if math.Abs(s-float64(c[i*n+j])) > 1e-3 {
-					t.Fatalf("%d %d: %v, want %v", i, j, c[i*n+j], s)
-				}
+	depths := []int{1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 0}
+	for m := 1; m <= 2*e.mr+1; m++ {
+		for n := 1; n <= 2*e.nr+1; n++ {
+			c := gemmCase{m: m, n: n, k: depths[(m+n)%len(depths)], gap: (m * n) % 3}
+			for variant := range 8 {
+				c.transA, c.transB, c.beta = variant&1 != 0, variant&2 != 0, variant>>2
+				checkGemm(t, e, nil, c, 0, smallIntegers[T](rng))
 			}
 		}
+	}
+}
+
+func TestGemmTiles(t *testing.T) { forEach(t, checkTiles[float32], checkTiles[float64]) }
+
+// checkBlocks multiplies at sizes around those of the blocks.
+func checkBlocks[T Float](t *testing.T, e *implementation[T]) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	pool := NewPool(2)
+	defer pool.Close()
+	for _, size := range [][3]int{
+		{13, 33, maxDepth - 1}, {13, 33, maxDepth}, {13, 33, maxDepth + 1}, {5, 40, 2*maxDepth + 1},
+		{tileRows - 1, tileCols + 1, 5}, {tileRows + 1, tileCols - 1, 9}, {maxRows + 1, 3, 4}, {3, maxColumns + 1, 4}, {maxRows + 13, maxColumns + 33, 1},
+	} {
+		for variant := range 8 {
+			c := gemmCase{m: size[0], n: size[1], k: size[2], gap: variant % 3}
+			c.transA, c.transB, c.beta = variant&1 != 0, variant&2 != 0, variant>>2
+			checkGemm(t, e, pool, c, 0, smallIntegers[T](rng))
+			if size[0]*size[1] > 1<<20 {
+				break
+			}
+		}
+	}
+}
+
+func TestGemmBlocks(t *testing.T) { forEach(t, checkBlocks[float32], checkBlocks[float64]) }
+
+// drawCase draws a call of Gemm.
+func drawCase(t *rapid.T) gemmCase {
+	return gemmCase{
+		transA: rapid.Bool().Draw(t, "transA"), transB: rapid.Bool().Draw(t, "transB"),
+		m: rapid.IntRange(0, 80).Draw(t, "m"), n: rapid.IntRange(0, 80).Draw(t, "n"), k: rapid.IntRange(0, 90).Draw(t, "k"),
+		gap: rapid.IntRange(0, 5).Draw(t, "gap"), beta: rapid.IntRange(0, 1).Draw(t, "beta"),
+	}
+}
+
+// checkAccuracy allows what a sum in any order can lose: one rounding of the magnitude per addition (Higham 2002, Accuracy and Stability of
+// Numerical Algorithms, section 3.1).
+func checkAccuracy[T Float](t *testing.T, e *implementation[T], unit float64) {
+	pool := NewPool(2)
+	defer pool.Close()
+	rapid.Check(t, func(rt *rapid.T) {
+		c := drawCase(rt)
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
+		checkGemm(t, e, pool, c, unit*float64(c.k+2), func() T { return T(rng.NormFloat64()) })
+	})
+}
+
+func TestGemmAccuracy(t *testing.T) {
+	forEach(t, func(t *testing.T, e *implementation[float32]) { checkAccuracy(t, e, 0x1p-24) },
+		func(t *testing.T, e *implementation[float64]) { checkAccuracy(t, e, 0x1p-53) })
+}
+
+// checkThreads asserts that neither the number of threads nor the rows computed in one call change a byte.
+func checkThreads[T Float](t *testing.T, e *implementation[T]) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, size := range [][3]int{{61, 70, 785}, {tileRows*2 + 7, tileCols + 9, 50}, {500, 10, 33}, {3, 600, 401}} {
+		m, n, k := size[0], size[1], size[2]
+		a, lda := matrix(m, k, false, 0, func() T { return T(rng.NormFloat64()) })
+		b, ldb := matrix(k, n, true, 0, func() T { return T(rng.NormFloat64()) })
+		start := make([]T, m*n)
+		for i := range start {
+			start[i] = T(rng.NormFloat64())
+		}
+		want := append([]T(nil), start...)
+		gemmWith(&e.engine, nil, false, true, m, n, k, a, lda, b, ldb, 1, want, n)
+		for _, threads := range []int{1, 2, 3, 5} {
+			pool := NewPool(threads)
+			got := append([]T(nil), start...)
+			gemmWith(&e.engine, pool, false, true, m, n, k, a, lda, b, ldb, 1, got, n)
+			pool.Close()
+			sameSlices(t, fmt.Sprint(size, " on ", threads, " threads"), got, want)
+		}
+		cut := m / 3
+		got := append([]T(nil), start...)
+		gemmWith(&e.engine, nil, false, true, cut, n, k, a, lda, b, ldb, 1, got, n)
+		gemmWith(&e.engine, nil, false, true, m-cut, n, k, a[cut*lda:], lda, b, ldb, 1, got[cut*n:], n)
+		sameSlices(t, fmt.Sprint(size, " in two calls"), got, want)
+	}
+}
+
+func TestGemmThreads(t *testing.T) { forEach(t, checkThreads[float32], checkThreads[float64]) }
+
+func TestGemmOverwritesNonFinite(t *testing.T) {
+	c := []float32{float32(math.NaN()), float32(math.Inf(1))}
+	Gemm(nil, false, false, 1, 2, 0, nil, 0, nil, 2, 0, c, 2)
+	sameSlices(t, "an empty product", c, []float32{0, 0})
+	Gemm(nil, false, false, 1, 2, 1, []float32{float32(math.Inf(1))}, 1, []float32{0, 1}, 2, 0, c, 2)
+	sameSlices(t, "infinity times 0 and 1", c, []float32{float32(math.NaN()), float32(math.Inf(1))})
+}
+
+func TestGemmPanicsOnShortSlices(t *testing.T) {
+	x := make([]float32, 6)
+	mustPanic(t, "kernel: Gemm: a has 6 elements, needs 7", func() { Gemm(nil, false, false, 2, 1, 3, x, 4, x, 1, 0, x, 1) })
+	mustPanic(t, "kernel: Gemm: b has 3 columns but leading dimension 2", func() { Gemm(nil, false, false, 1, 3, 2, x, 2, x, 2, 0, x, 3) })
+	mustPanic(t, "kernel: Gemm: c has 2 elements, needs 4", func() { Gemm(nil, false, true, 2, 2, 1, x, 1, x, 1, 0, x[:2], 2) })
+	mustPanic(t, "kernel: Gemm: b is 1 x -1", func() { Gemm(nil, false, false, 1, -1, 1, x, 1, x, 1, 0, x, 1) })
+	mustPanic(t, "kernel: Gemm: beta is 2, not 0 or 1", func() { Gemm(nil, false, false, 1, 1, 1, x, 1, x, 1, 2, x, 1) })
+}
+
+func TestGemmAllocatesNothing(t *testing.T) {
+	if raceDetector {
+		t.Skip("sync.Pool forgets at random under the race detector")
+	}
+	pool := NewPool(2)
+	defer pool.Close()
+	a, b, c := make([]float32, 100*70), make([]float32, 70*90), make([]float32, 100*90)
+	n := testing.AllocsPerRun(100, func() { Gemm(pool, false, false, 100, 90, 70, a, 70, b, 90, 0, c, 90) })
+	if n != 0 {
+		t.Errorf("%v allocations a call", n)
 	}
 }

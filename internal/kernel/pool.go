@@ -69,12 +69,9 @@ func (p *Pool) Run(parts int, t Task) {
 		}
 		return
 	}
-	defer p.running.Unlock()
+	defer p.finish()
 	p.open(parts, t)
 	p.drain(parts, t)
-	if panicked, failure := p.shut(); panicked {
-		panic(failure)
-	}
 }
 
 // open publishes the job and asks for as many helpers as it can use.
@@ -91,38 +88,50 @@ func (p *Pool) open(parts int, t Task) {
 	}
 }
 
-// shut keeps late workers out of the job, waits for those inside and reports whether one of them, or the caller, panicked.
-func (p *Pool) shut() (panicked bool, failure any) {
+// finish keeps late workers out of the job, waits for those inside, gives the workers back and raises the first panic.
+func (p *Pool) finish() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.task = nil
 	for p.helpers > 0 {
 		p.left.Wait()
 	}
-	panicked, failure = p.panicked, p.failure
+	panicked, failure := p.panicked, p.failure
 	p.panicked, p.failure = false, nil
-	return panicked, failure
+	p.mu.Unlock()
+	p.running.Unlock()
+	if panicked {
+		panic(failure)
+	}
 }
 
-// work is the life of a worker: join the current job, if there still is one, whenever a token arrives.
+// work is the life of a worker: help whenever a token arrives.
 func (p *Pool) work() {
 	for range p.wake {
-		p.mu.Lock()
-		t, parts := p.task, p.parts
-		if t != nil {
-			p.helpers++
-		}
-		p.mu.Unlock()
-		if t == nil {
-			continue
-		}
-		p.drain(parts, t)
-		p.mu.Lock()
-		p.helpers--
-		if p.helpers == 0 {
-			p.left.Signal()
-		}
-		p.mu.Unlock()
+		p.help()
+	}
+}
+
+// help joins the current job, if there still is one.
+func (p *Pool) help() {
+	p.mu.Lock()
+	t, parts := p.task, p.parts
+	if t != nil {
+		p.helpers++
+	}
+	p.mu.Unlock()
+	if t == nil {
+		return
+	}
+	defer p.leave()
+	p.drain(parts, t)
+}
+
+func (p *Pool) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.helpers--
+	if p.helpers == 0 {
+		p.left.Signal()
 	}
 }
 
@@ -133,10 +142,14 @@ func (p *Pool) drain(parts int, t Task) {
 		if done {
 			return
 		}
+		failure := recover()
+		if failure == nil { // runtime.Goexit, which a failing test calls
+			failure = "kernel: Pool: a part ended its goroutine"
+		}
 		p.next.Store(int64(parts))
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if failure := recover(); !p.panicked {
+		if !p.panicked {
 			p.panicked, p.failure = true, failure
 		}
 	}()
