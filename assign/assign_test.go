@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -68,11 +69,12 @@ func (p problem) checkCertificate(t rapid.TB, r *assign.Result) {
 		sign = -1
 	}
 	const slack = 0x1p-50 // of a sum of two duals against a cost, rounded by another formula than the package's
+	largest := p.largest()
 	for i := range p.rows {
 		least := math.Inf(1)
 		for j := range p.cols {
 			reduced := sign * (p.at(i, j) - r.U[i] - r.V[j])
-			if reduced < -slack*(p.largest()+math.Abs(r.U[i])+math.Abs(r.V[j])) {
+			if reduced < -slack*(largest+math.Abs(r.U[i])+math.Abs(r.V[j])) {
 				t.Fatalf("duals %v + %v of pair %d,%d pass its cost %v", r.U[i], r.V[j], i, j, p.at(i, j))
 			}
 			least = min(least, sign*(p.at(i, j)-r.V[j]))
@@ -306,7 +308,8 @@ var matrices = map[string]func(rng *rand.Rand, i, j int) float64{
 
 // eachMatrix runs test on every kind of matrix in several shapes, minimising and maximising.
 func eachMatrix(t *testing.T, test func(t *testing.T, p problem)) {
-	for kind, at := range matrices {
+	for _, kind := range slices.Sorted(maps.Keys(matrices)) {
+		at := matrices[kind]
 		for _, shape := range [][2]int{{60, 60}, {40, 70}, {70, 40}, {1, 50}, {50, 1}} {
 			for _, maximize := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%d by %d/maximize=%t", kind, shape[0], shape[1], maximize), func(t *testing.T) {
@@ -346,6 +349,23 @@ func TestSolveEqualsHungarian(t *testing.T) {
 			t.Errorf("value %v, the Hungarian method finds %v", r.Value, want)
 		}
 	})
+}
+
+// The certificate needs no second solver, so it holds larger problems too: those of the benchmarks, made to be maximised, in every form.
+func TestCertificateOfLargerProblems(t *testing.T) {
+	const n = 250
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			wide := make([]float64, n*n)
+			for i, c := range kind.make(rand.New(rand.NewPCG(9, 10)), n) {
+				wide[i] = float64(c)
+			}
+			for _, rows := range []int{n, n - 40} { // checked by solve
+				problem{rows: rows, cols: n, cost: wide[:rows*n], opt: assign.Options{Maximize: true}}.solve(t)
+				problem{rows: n, cols: rows, cost: wide[:rows*n]}.solve(t)
+			}
+		})
+	}
 }
 
 // The largest sum of c is minus the smallest of -c, by the same pairs and with the duals' signs turned.
