@@ -66,6 +66,9 @@ func inFolder(folder string, err error) error { return fmt.Errorf("folder %q: %w
 
 // resolve returns the file that path stands for, and its permissions if it exists.
 func resolve(path string) (target string, perm fs.FileMode, err error) {
+	if path == "" {
+		return "", 0, errors.New("no file is named")
+	}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return path, 0, nil

@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 
 	"github.com/rebasin/rebasin/tensor"
 )
 
 // Safetensors is an open safetensors file. It may be read from several goroutines at once.
 type Safetensors struct {
-	path   string
-	file   *os.File
-	data   int64 // where the data begins
+	name   string // of the file, for messages
+	file   io.ReaderAt
+	closer io.Closer // nil when the file is the caller's
+	data   int64     // where the data begins
 	header *header
 	index  map[string]int
 }
@@ -28,12 +28,23 @@ func OpenSafetensors(path string) (*Safetensors, error) {
 	if err != nil {
 		return nil, reading(path, err)
 	}
-	h, dataAt, err := readHeader(f, size)
+	s, err := NewSafetensors(path, f, size)
 	if err != nil {
 		f.Close()
-		return nil, reading(path, err)
+		return nil, err
 	}
-	s := &Safetensors{path: path, file: f, data: dataAt, header: h, index: make(map[string]int, len(h.spans))}
+	s.closer = f
+	return s, nil
+}
+
+// NewSafetensors reads and checks the header of a file of size bytes that is already open or in memory. The name is for messages. The file stays
+// the caller's: it must not be closed before the last tensor is read, and Close leaves it open.
+func NewSafetensors(name string, file io.ReaderAt, size int64) (*Safetensors, error) {
+	h, dataAt, err := readHeader(file, size)
+	if err != nil {
+		return nil, reading(name, err)
+	}
+	s := &Safetensors{name: name, file: file, data: dataAt, header: h, index: make(map[string]int, len(h.spans))}
 	for i, sp := range h.spans {
 		s.index[sp.Name] = i
 	}
@@ -102,11 +113,11 @@ func (s *Safetensors) Metadata() map[string]string {
 func (s *Safetensors) Read(name string) (*tensor.Tensor, error) {
 	i, ok := s.index[name]
 	if !ok {
-		return nil, reading(s.path, ofTensor(name, errors.New("not in the file")))
+		return nil, reading(s.name, ofTensor(name, errors.New("not in the file")))
 	}
 	t, err := s.read(&s.header.spans[i])
 	if err != nil {
-		return nil, reading(s.path, ofTensor(name, err))
+		return nil, reading(s.name, ofTensor(name, err))
 	}
 	return t, nil
 }
@@ -123,10 +134,13 @@ func (s *Safetensors) read(sp *span) (*tensor.Tensor, error) {
 	return t, nil
 }
 
-// Close closes the file.
+// Close closes the file if [OpenSafetensors] opened it.
 func (s *Safetensors) Close() error {
-	if err := s.file.Close(); err != nil {
-		return reading(s.path, cause(err))
+	if s.closer == nil {
+		return nil
+	}
+	if err := s.closer.Close(); err != nil {
+		return reading(s.name, cause(err))
 	}
 	return nil
 }
