@@ -65,7 +65,7 @@ func (f *finder) find(ctx context.Context, want file) ([]byte, error) {
 				return nil, fmt.Errorf("%s: %w", p.label, err)
 			}
 			tried = append(tried, p.label+": "+oneLine(err))
-			if !errors.Is(err, fs.ErrNotExist) {
+			if p.strict || !errors.Is(err, fs.ErrNotExist) {
 				f.log(fmt.Sprintf("%s: passed over %s: %s", f.src.name, p.label, oneLine(err)))
 			}
 			continue

@@ -215,6 +215,17 @@ func TestDirectoryInPlaceOfFile(t *testing.T) {
 	}
 }
 
+// A directory that the user named and that has nothing is mentioned: it may be a slip of the keyboard.
+func TestNothingWhereTheUserPointed(t *testing.T) {
+	data, host := newTiny(), newFakeHost(t)
+	data.place(t, host.path("cache", "rebasin", "tiny"))
+	var said messages
+	openTiny(t, data, host, Options{DataDir: host.path("typo"), Offline: true, Log: said.log})
+	if !said.contains("passed over --data-dir: not in ", host.path("typo")) {
+		t.Errorf("it said %q", said)
+	}
+}
+
 func TestCacheThatCannotBeWritten(t *testing.T) {
 	data, host := newTiny(), newFakeHost(t)
 	writeFile(t, host.path("cache"), []byte("a file where the cache's directory should be"))
