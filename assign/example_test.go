@@ -55,7 +55,7 @@ func ExampleSolver() {
 		}
 		fmt.Println(r.RowToCol)
 		opt.Prices = r.V
-		similarity[0] += .4
+		similarity[0] += .5
 	}
 	// Output:
 	// [1 0]
