@@ -1,0 +1,269 @@
+package symmetry
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// Infer finds the permutation symmetries of a network: the groups of units that may be reordered, and on which axes of which parameters each
+// of them stands, so that reordering them everywhere leaves the outputs as they are.
+//
+// # Method
+//
+// Every axis of every parameter and value starts as one unknown factor, free to be permuted on its own. Then each node adds what its operator
+// needs, by a rule of a registry; [inferRules] has one entry per operator. A rule states the operator as an index space, in the manner of
+// einsum: which axes of inputs and output run over the same index. Axes with the same index are joined (union-find); where products of
+// different factors meet, as after a Reshape, both are split to their common refinement. What cannot be refined keeps its order, and so does
+// all that touches the network's inputs and outputs, an operator without a rule, or a value of unknown shape: it is pinned, with the reason in
+// [Symmetry.Pinned]. Factors that remain free are groups.
+//
+// Families come from a second pass. Call b dependent on a when b may be permuted differently for each index of a. That is possible exactly when
+// in every index space each tensor that has an index b also has one index a, always the same; else some operator would read units of
+// one order through the order of another, as a sum over a does, which leaves b behind without a. Dependence holds to begin with and is
+// dropped where a tensor forbids it. Dependence is transitive; where two factors depend on each other the first in the graph becomes the
+// parent. So multi-head attention, whose operators split a free axis into (heads dk), keeps heads and a family dk[heads].
+//
+// The result is safe by construction, and complete for the operators that have rules, except that a free axis which some node splits stays
+// split. Time is linear in the nodes, quadratic in the factors of one node.
+//
+// # Parameters
+//
+// The values of the parameters, of one or more models of this graph, may be given to see through what exporters do with equal tensors:
+//
+//   - a tensor whose elements are all equal, in each model, and that n nodes use, counts as n tensors. Its order does not matter, so its axes
+//     are fixed, and it is in [Symmetry.Constant];
+//   - where two or more models are given that differ, a tensor that is the same in all, bit for bit, is no trained one: it pins each axis along
+//     which it is not constant, and is in Constant.
+//
+// Outputs of Constant nodes pin the axes along which they are not constant. A parameter that several nodes use is joined with each of them.
+//
+// # Names
+//
+// A group is named after the first parameter, in the order of the nodes, that creates its axis as an output, without the last part of the
+// parameter's name: "fc1" for fc1.weight. Where an axis has several groups they are numbered, outer first: "attn.q.0" and "attn.q.1".
+//
+// # Sites
+//
+// The sites of a group are the outputs of the nonlinearities that carry it, else of the additions, else of any operators that compute. Axes whose
+// extent is symbolic have a fixed factor of size 0 in the sites' layouts.
+func Infer(g *graph.Graph, params ...map[string]*tensor.Tensor) (*Symmetry, error) {
+	if err := g.Validate(); err != nil {
+		return nil, fmt.Errorf("symmetry: %w", err)
+	}
+	shapes, err := g.PartialShapes()
+	if err != nil {
+		return nil, fmt.Errorf("symmetry: %w", err)
+	}
+	traits, err := readTraits(g, params)
+	if err != nil {
+		return nil, fmt.Errorf("symmetry: %w", err)
+	}
+	inf := newInference(g, shapes, traits)
+	inf.start()
+	for i := range g.Nodes {
+		inf.node(&g.Nodes[i])
+	}
+	inf.finish()
+	return inf.result(), nil
+}
+
+// inference is the state while the nodes of a graph are read.
+type inference struct {
+	graph     *graph.Graph
+	shapes    map[string]graph.Value
+	constants map[string]*tensor.Tensor
+	traits    traits
+	alias     map[string]string   // outputs of Identity nodes -> what they pass on
+	uses      map[string]int      // uses of parameters and constants by nodes that compute
+	operands  map[string]*operand // by the name of the value; not those made for one use
+	values    []*operand          // outputs of nodes, in order
+	spaces    []*indexSpace       // in order of the nodes
+	atoms     int
+}
+
+func newInference(g *graph.Graph, shapes map[string]graph.Value, traits traits) *inference {
+	inf := &inference{
+		graph: g, shapes: shapes, constants: g.Constants(), traits: traits,
+		alias: map[string]string{}, uses: map[string]int{}, operands: map[string]*operand{},
+	}
+	for _, n := range g.Nodes {
+		if _, known := shapes[n.Input(0)]; known && n.Op == "Identity" {
+			inf.alias[n.Outputs[0]] = inf.origin(n.Input(0))
+			continue
+		}
+		for _, in := range n.Inputs {
+			inf.uses[inf.origin(in)]++
+		}
+	}
+	for _, out := range g.Outputs {
+		inf.uses[inf.origin(out)]++
+	}
+	return inf
+}
+
+// origin sees through Identity nodes.
+func (inf *inference) origin(name string) string {
+	if first, ok := inf.alias[name]; ok {
+		return first
+	}
+	return name
+}
+
+// operand is a tensor whose axes are lists of factors. Axes of extent 1 are empty lists.
+type operand struct {
+	name  string
+	shape graph.Shape
+	axes  [][]*atom
+	// absent marks axes along which the tensor is constant for sure: like axes of extent 1, they take part in nothing.
+	absent []bool
+	param  bool
+	op     string // of the node that computes the value
+}
+
+func (inf *inference) newOperand(name string, shape graph.Shape) *operand {
+	o := &operand{name: name, shape: shape, axes: make([][]*atom, len(shape)), absent: make([]bool, len(shape))}
+	for i, d := range shape {
+		if d.IsOne() {
+			o.absent[i] = true
+			continue
+		}
+		o.axes[i] = []*atom{inf.newAtom(d)}
+	}
+	return o
+}
+
+// flat is all factors of the operand, row-major.
+func (o *operand) flat() []*atom {
+	var all []*atom
+	for _, a := range o.axes {
+		all = append(all, a...)
+	}
+	return all
+}
+
+func (o *operand) pin(why string) {
+	for _, a := range o.axes {
+		pinAll(a, why)
+	}
+}
+
+// start makes the operands of inputs and parameters and pins those that are known to keep their order.
+func (inf *inference) start() {
+	for _, v := range inf.graph.Inputs {
+		o := inf.newOperand(v.Name, v.Shape)
+		o.pin(fmt.Sprintf("network input %q", v.Name))
+		inf.operands[v.Name] = o
+	}
+	for _, v := range inf.graph.Params {
+		o := inf.newOperand(v.Name, v.Shape)
+		o.param = true
+		inf.operands[v.Name] = o
+		if inf.uses[v.Name] == 0 {
+			o.pin("no operator uses it")
+		}
+		for axis, pinned := range inf.traits.frozen[v.Name] {
+			if pinned {
+				pinAll(o.axes[axis], "the same in all models")
+			}
+		}
+	}
+}
+
+// finish pins what leaves the network.
+func (inf *inference) finish() {
+	for _, out := range inf.graph.Outputs {
+		if o := inf.operands[inf.origin(out)]; o != nil {
+			o.pin(fmt.Sprintf("network output %q", out))
+		}
+	}
+}
+
+// node applies the rule of one node, or pins all that the node touches.
+func (inf *inference) node(n *graph.Node) {
+	if _, seenThrough := inf.alias[n.Outputs[0]]; seenThrough || n.Op == "Constant" {
+		return
+	}
+	for _, name := range slices.Concat(n.Inputs, n.Outputs[:1]) {
+		if _, known := inf.shapes[name]; name != "" && !known {
+			inf.refuse(n, fmt.Sprintf("operator %s of %s: the shape of %q is unknown", n.Op, nodeName(n), name))
+			return
+		}
+	}
+	rule, ok := inferRules[n.Op]
+	if !ok {
+		inf.refuse(n, fmt.Sprintf("operator %s of %s has no rule", n.Op, nodeName(n)))
+		return
+	}
+	a := &application{inf: inf, node: n, in: make([]*operand, len(n.Inputs)), out: inf.output(n, n.Outputs[0])}
+	for i, name := range n.Inputs {
+		if name != "" {
+			a.in[i] = inf.use(name)
+		}
+	}
+	rule.apply(a)
+}
+
+func nodeName(n *graph.Node) string {
+	if n.Name == "" {
+		return fmt.Sprintf("node of %q", n.Outputs[0])
+	}
+	return fmt.Sprintf("node %q", n.Name)
+}
+
+// refuse pins every axis that the node touches.
+func (inf *inference) refuse(n *graph.Node, why string) {
+	for _, name := range n.Inputs {
+		if _, known := inf.shapes[name]; known {
+			inf.use(name).pin(why)
+		}
+	}
+	for _, name := range n.Outputs {
+		if _, known := inf.shapes[name]; known {
+			inf.output(n, name).pin(why)
+		}
+	}
+}
+
+func (inf *inference) output(n *graph.Node, name string) *operand {
+	o := inf.newOperand(name, inf.shapes[name].Shape)
+	o.op = n.Op
+	inf.operands[name] = o
+	inf.values = append(inf.values, o)
+	return o
+}
+
+// use returns the operand that a node reads. Constants, and parameters that count as several, are made anew for each use.
+func (inf *inference) use(name string) *operand {
+	name = inf.origin(name)
+	if t, ok := inf.constants[name]; ok {
+		return inf.constant(name, t)
+	}
+	o := inf.operands[name]
+	if !inf.several(name) {
+		return o
+	}
+	copied := inf.newOperand(name, o.shape)
+	for i := range copied.absent {
+		copied.absent[i] = true
+	}
+	return copied
+}
+
+// several says that a parameter, being constant, counts as one parameter for each of its uses.
+func (inf *inference) several(name string) bool {
+	return inf.traits.constant[name] && inf.uses[name] > 1
+}
+
+// constant is the operand of a Constant node: it pins the axes along which it varies.
+func (inf *inference) constant(name string, t *tensor.Tensor) *operand {
+	o := inf.newOperand(name, graph.ShapeOf(t.Shape()...))
+	for i := range o.axes {
+		if o.absent[i] = o.absent[i] || constantAlong(t, i); !o.absent[i] {
+			pinAll(o.axes[i], fmt.Sprintf("constant %q", name))
+		}
+	}
+	return o
+}

@@ -1,0 +1,160 @@
+package symmetry
+
+import "slices"
+
+// classes are the factors that matter to the result.
+type classes struct {
+	groups  []*atom           // free factors that stand in some parameter: parents first, else in the order of the graph
+	parents map[*atom][]*atom // of families, outer to inner in the order of groups; pinned ones first
+	order   map[*atom]int     // of first appearance in the values, then in the parameters
+}
+
+// classify finds the groups and which of them are families.
+func (inf *inference) classify() classes {
+	c := classes{parents: map[*atom][]*atom{}, order: inf.appearance()}
+	depends := inf.dependence()
+	free := inf.freeInParams()
+	var visit func(b *atom) // ends, since dependence is transitive and ties are broken by order
+	visit = func(b *atom) {
+		if slices.Contains(c.groups, b) {
+			return
+		}
+		for a := range depends[b] {
+			if a.size.IsFixed() && (a.why != "" || !depends[a][b] || c.order[a] < c.order[b]) {
+				c.parents[b] = append(c.parents[b], a)
+			}
+		}
+		slices.SortFunc(c.parents[b], func(x, y *atom) int { return c.order[x] - c.order[y] })
+		for _, a := range c.parents[b] {
+			if a.why == "" {
+				visit(a)
+			}
+		}
+		c.groups = append(c.groups, b)
+	}
+	slices.SortFunc(free, func(x, y *atom) int { return c.order[x] - c.order[y] })
+	for _, b := range free {
+		visit(b)
+	}
+	for _, b := range c.groups {
+		slices.SortStableFunc(c.parents[b], func(x, y *atom) int { return slices.Index(c.groups, x) - slices.Index(c.groups, y) })
+	}
+	return c
+}
+
+// appearance numbers the factors as they first appear.
+func (inf *inference) appearance() map[*atom]int {
+	order := map[*atom]int{}
+	for _, o := range slices.Concat(inf.values, inf.params()) {
+		for _, a := range leaves(o.flat()) {
+			if _, ok := order[a]; !ok {
+				order[a] = len(order)
+			}
+		}
+	}
+	return order
+}
+
+// params lists the operands of the parameters, in the graph's order, but for those that count as several.
+func (inf *inference) params() []*operand {
+	var list []*operand
+	for _, p := range inf.graph.Params {
+		if !inf.several(p.Name) {
+			list = append(list, inf.operands[p.Name])
+		}
+	}
+	return list
+}
+
+func (inf *inference) freeInParams() []*atom {
+	var free []*atom
+	for _, o := range inf.params() {
+		for _, a := range leaves(o.flat()) {
+			if a.why == "" && !slices.Contains(free, a) {
+				free = append(free, a)
+			}
+		}
+	}
+	return free
+}
+
+// dependence finds, for every factor, the factors that it may depend on: see [Infer].
+func (inf *inference) dependence() map[*atom]map[*atom]bool {
+	depends := map[*atom]map[*atom]bool{}
+	restrict := func(b *atom, allowed map[*atom]bool) {
+		if old, ok := depends[b]; ok {
+			for a := range old {
+				if !allowed[a] {
+					delete(old, a)
+				}
+			}
+			return
+		}
+		depends[b] = allowed
+	}
+	for _, s := range inf.spaces {
+		s.dependence(restrict)
+	}
+	for _, o := range slices.Concat(inf.values, inf.params()) {
+		alone := indexSpace{facets: []facet{{operand: o, index: indices(len(o.axes))}}}
+		alone.dependence(restrict)
+	}
+	return depends
+}
+
+// place is one factor of one index of a space.
+type place struct {
+	factor *atom
+	index  int
+}
+
+// dependence calls restrict for every place with the factors that the factor there may depend on, as far as this space goes: each facet that
+// has the place has that factor at one place, the same in all of them.
+func (s *indexSpace) dependence(restrict func(b *atom, allowed map[*atom]bool)) {
+	factors := s.factors()
+	seen := make([][]place, len(s.facets))
+	var all []place
+	for i, f := range s.facets {
+		for _, index := range f.present() {
+			for n, a := range factors[index] {
+				// A place is known by its index and its number there; factors of one index are told apart by it.
+				seen[i] = append(seen[i], place{a, index*maxFactors + n})
+			}
+		}
+		for _, p := range seen[i] {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
+	}
+	for _, p := range all {
+		allowed := map[*atom]bool{}
+		for _, q := range all {
+			if q.factor != p.factor && accompanies(seen, p, q) {
+				allowed[q.factor] = true
+			}
+		}
+		restrict(p.factor, allowed)
+	}
+}
+
+// maxFactors exceeds the number of factors of an axis: each is at least 2, or one of at most 16 symbols.
+const maxFactors = 128
+
+// accompanies says that every facet with the place p has the place q, and the factor of q nowhere else.
+func accompanies(facets [][]place, p, q place) bool {
+	for _, places := range facets {
+		if !slices.Contains(places, p) {
+			continue
+		}
+		if !slices.Contains(places, q) {
+			return false
+		}
+		for _, other := range places {
+			if other.factor == q.factor && other != q {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,255 @@
+package symmetry
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// result writes down what inference found.
+func (inf *inference) result() *Symmetry {
+	r := &resultWriter{
+		inf: inf, classes: inf.classify(), names: map[*atom]string{}, taken: map[string]bool{},
+		sym: &Symmetry{
+			Fixed: map[string]int{}, Layouts: map[string]Layout{}, Shapes: map[string]tensor.Shape{},
+			Sites: map[string][]Site{}, Constant: map[string]bool{},
+		},
+	}
+	r.name()
+	r.groups()
+	for _, p := range inf.graph.Params {
+		r.param(p.Name)
+	}
+	for _, b := range r.classes.groups {
+		r.sites(b)
+	}
+	return r.sym
+}
+
+type resultWriter struct {
+	inf     *inference
+	classes classes
+	names   map[*atom]string
+	taken   map[string]bool
+	sym     *Symmetry
+}
+
+// name names the groups, and the pinned factors that are parents.
+func (r *resultWriter) name() {
+	for _, s := range r.inf.spaces {
+		factors := s.factors()
+		for _, f := range s.facets {
+			if f.operand == nil || !f.operand.param {
+				continue
+			}
+			for _, index := range f.present() {
+				if s.creates(index) {
+					r.nameAxis(f.operand.name, factors[index])
+				}
+			}
+		}
+	}
+	for _, o := range r.inf.params() {
+		for _, axis := range o.axes {
+			r.nameAxis(o.name, leaves(axis))
+		}
+	}
+	for _, b := range r.classes.groups {
+		for _, a := range r.classes.parents[b] {
+			if a.why != "" && r.names[a] == "" {
+				r.names[a] = r.unique(r.names[b] + ".fixed")
+			}
+		}
+	}
+}
+
+// creates says that the index comes into being here: the output has it, and of the inputs only parameters.
+func (s *indexSpace) creates(index int) bool {
+	out := false
+	for _, f := range s.facets {
+		has := slices.Contains(f.present(), index)
+		if has && f.operand != nil && !f.operand.param && !f.output {
+			return false
+		}
+		out = out || has && f.output
+	}
+	return out
+}
+
+// nameAxis names the groups on an axis of a parameter that have no name yet.
+func (r *resultWriter) nameAxis(param string, factors []*atom) {
+	var groups []*atom
+	for _, a := range factors {
+		if slices.Contains(r.classes.groups, a) {
+			groups = append(groups, a)
+		}
+	}
+	for i, a := range groups {
+		if r.names[a] != "" {
+			continue
+		}
+		name := groupName(param)
+		if len(groups) > 1 {
+			name += "." + strconv.Itoa(i)
+		}
+		r.names[a] = r.unique(name)
+	}
+}
+
+// roleNames are the last parts of parameters' names that say what a parameter is to its layer.
+var roleNames = []string{"weight", "bias", "kernel", "scale", "W", "B"}
+
+// groupName is the name of the layer that a parameter belongs to, in the alphabet of layouts.
+func groupName(param string) string {
+	if i := strings.LastIndexAny(param, "./"); i > 0 && slices.Contains(roleNames, param[i+1:]) {
+		param = param[:i]
+	}
+	name := strings.Map(func(c rune) rune {
+		if isNameRune(c) {
+			return c
+		}
+		return '_'
+	}, param)
+	if checkName(name) != nil {
+		name = "g" + name
+	}
+	return name
+}
+
+func (r *resultWriter) unique(name string) string {
+	candidate := name
+	for i := 2; r.taken[candidate]; i++ {
+		candidate = fmt.Sprintf("%s.%d", name, i)
+	}
+	r.taken[candidate] = true
+	return candidate
+}
+
+func (r *resultWriter) groups() {
+	for _, b := range r.classes.groups {
+		g := Group{Name: r.names[b], Size: b.size.Size}
+		for _, a := range r.classes.parents[b] {
+			g.Parents = append(g.Parents, r.names[a])
+			if a.why != "" {
+				r.sym.Fixed[r.names[a]] = a.size.Size
+			}
+		}
+		r.sym.Groups = append(r.sym.Groups, g)
+	}
+}
+
+// param writes the layout of a parameter and what is pinned in it.
+func (r *resultWriter) param(name string) {
+	o := r.inf.operands[name]
+	shape, _ := o.shape.Fixed()
+	r.sym.Shapes[name] = shape
+	if r.inf.several(name) {
+		layout := make(Layout, len(shape))
+		for i, n := range shape {
+			layout[i] = FixedAxis(n)
+		}
+		r.sym.Layouts[name] = layout
+		r.sym.Constant[name] = true
+		why := fmt.Sprintf("all its elements are equal, so that its order does not matter to its %d uses", r.inf.uses[name])
+		r.sym.Pinned = append(r.sym.Pinned, Pin{Tensor: name, Axis: -1, Why: why})
+		return
+	}
+	if r.inf.traits.frozen[name] != nil {
+		r.sym.Constant[name] = true
+	}
+	r.sym.Layouts[name] = r.layout(o)
+	for i := range o.axes {
+		r.pins(o, i)
+	}
+}
+
+// layout writes the factors of an operand. An axis without named factors becomes one factor, of size 0 where it has a symbol.
+func (r *resultWriter) layout(o *operand) Layout {
+	layout := make(Layout, len(o.axes))
+	for i, axis := range o.axes {
+		segment, named := Segment{}, false
+		for _, a := range leaves(axis) {
+			f := Factor{Name: r.names[a], Size: a.size.Size}
+			if !a.size.IsFixed() {
+				f.Size = 0
+			}
+			named = named || f.Name != ""
+			segment = append(segment, f)
+		}
+		switch {
+		case named:
+			layout[i] = Axis{segment}
+		case o.shape[i].IsFixed():
+			layout[i] = FixedAxis(o.shape[i].Size)
+		default:
+			layout[i] = FixedAxis(0)
+		}
+	}
+	return layout
+}
+
+// pins lists the runs of factors on an axis that keep their order for one reason.
+func (r *resultWriter) pins(o *operand, axis int) {
+	factors := leaves(o.axes[axis])
+	for start := 0; start < len(factors); {
+		why, end := factors[start].why, start+1
+		for end < len(factors) && factors[end].why == why {
+			end++
+		}
+		if why != "" {
+			pin := Pin{Tensor: o.name, Axis: axis, Why: why}
+			if end-start < len(factors) {
+				pin.Part = r.part(factors[start:end])
+			}
+			r.sym.Pinned = append(r.sym.Pinned, pin)
+		}
+		start = end
+	}
+}
+
+// part is the text form of some factors of a product.
+func (r *resultWriter) part(factors []*atom) string {
+	segment := make(Segment, len(factors))
+	for i, a := range factors {
+		segment[i] = Factor{Name: r.names[a], Size: a.size.Size}
+	}
+	return r.sym.Format(Layout{Axis{segment}})
+}
+
+// sites finds the values with the best view of a group.
+func (r *resultWriter) sites(b *atom) {
+	best := siteNever
+	var sites []Site
+	for _, o := range r.inf.values {
+		rank := inferRules[o.op].site
+		if rank == siteNever || rank < best || !slices.Contains(leaves(o.flat()), b) {
+			continue
+		}
+		layout := r.layout(o)
+		if mixesSymbol(layout) {
+			continue
+		}
+		if rank > best {
+			best, sites = rank, nil
+		}
+		sites = append(sites, Site{Value: o.name, Layout: layout})
+	}
+	if len(sites) > 0 {
+		r.sym.Sites[r.names[b]] = sites
+	}
+}
+
+// mixesSymbol says that an axis has both an extent that only a run knows and others: layouts cannot say how they divide it.
+func mixesSymbol(layout Layout) bool {
+	for _, axis := range layout {
+		for _, s := range axis {
+			if len(s) > 1 && slices.ContainsFunc(s, func(f Factor) bool { return f.Size == 0 }) {
+				return true
+			}
+		}
+	}
+	return false
+}
