@@ -186,8 +186,8 @@ func TestExactBytes(t *testing.T) {
 		"mask": tensor.FromSlice(tensor.Shape{1, 3}, []bool{true, false, true}),
 		"n":    tensor.FromSlice(tensor.Shape{1}, []int64{-2}),
 		"none": tensor.New(tensor.F32, tensor.Shape{0, 7}),
-	}, map[string]string{"z": "1", "a": "<>"})
-	header := `{"__metadata__":{"a":"<>","z":"1"},` +
+	}, map[string]string{"z": "1", "a": "<&>\u2028\x7f\x1f\"\\/\b\f\n\r\t"})
+	header := `{"__metadata__":{"a":"<&>` + "\u2028\x7f" + `\u001f\"\\/\b\f\n\r\t","z":"1"},` +
 		`"n":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},` +
 		`"none":{"dtype":"F32","shape":[0,7],"data_offsets":[8,8]},` +
 		`"a":{"dtype":"I16","shape":[],"data_offsets":[8,10]},` +
@@ -198,6 +198,23 @@ func TestExactBytes(t *testing.T) {
 	want = append(want, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 1, 0, 0xff, 0xff, 1, 0, 1)
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The order of dtypes in a file is that of the reference implementation (enum Dtype in safetensors/src/tensor.rs, the last first).
+func TestDTypeOrder(t *testing.T) {
+	tensors := map[string]*tensor.Tensor{}
+	for _, dtype := range tensor.DTypes() {
+		tensors[dtype.String()] = tensor.New(dtype, tensor.Shape{1})
+	}
+	path, _ := write(t, tensors, nil)
+	var order []string
+	for _, info := range open(t, path).Infos() {
+		order = append(order, info.Name)
+	}
+	want := "U64 I64 F64 F32 U32 I32 BF16 F16 U16 I16 F8_E4M3 F8_E5M2 I8 U8 BOOL"
+	if got := strings.Join(order, " "); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -166,12 +165,26 @@ func (e *Entry) check() (int, error) {
 	return e.DType.Bytes(e.Shape)
 }
 
-// appendString appends a JSON string of valid UTF-8, without the escapes that json.Marshal makes for HTML: the reference has none either.
+// shortEscapes are the characters that JSON has a short escape for.
+var shortEscapes = map[byte]string{'"': `\"`, '\\': `\\`, '\b': `\b`, '\f': `\f`, '\n': `\n`, '\r': `\r`, '\t': `\t`}
+
+// appendString appends a JSON string of valid UTF-8 that escapes no more than it must, as the reference does; encoding/json escapes a few more.
 func appendString(b *bytes.Buffer, s string) {
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(s); err != nil {
-		panic("checkpoint: a string has no JSON: " + err.Error()) // a buffer takes all, and every string has one
+	b.WriteByte('"')
+	done := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		b.WriteString(s[done:i])
+		done = i + 1
+		if short, ok := shortEscapes[c]; ok {
+			b.WriteString(short)
+		} else {
+			fmt.Fprintf(b, `\u%04x`, c)
+		}
 	}
-	b.Truncate(b.Len() - 1) // the newline
+	b.WriteString(s[done:])
+	b.WriteByte('"')
 }
