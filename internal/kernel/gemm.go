@@ -11,6 +11,8 @@ type engine[T Float] struct {
 
 	// multiply computes a full register tile from panels of A and B of the given depth: c = a*b, or c += a*b.
 	multiply func(depth int, a, b, c []T, ldc int, accumulate bool)
+	// multiplyHalf does so for the left nr/2 columns only, with the same operations on each element.
+	multiplyHalf func(depth int, a, b, c []T, ldc int, accumulate bool)
 	// packLines makes a panel of lines that run along the depth, dst[p*width+i] = src[i*ld+p], of which the first have exist and the others
 	// are zero.
 	packLines func(dst []T, width, have int, src []T, ld, depth int)
@@ -20,12 +22,14 @@ type engine[T Float] struct {
 
 // Sizes of the blocks of Goto's algorithm, in elements. The depth of a block is the only one results depend on.
 const (
-	maxDepth   = 384  // a panel of B of this depth streams from the second-level cache while one of A stays in the first
-	maxRows    = 2048 // of A packed at a time
-	maxColumns = 2048 // of B packed at a time
-	tileRows   = 192  // what a part of a parallel product covers: its panels of A stay in the second-level cache
-	tileCols   = 256
-	packPart   = 4 // panels a part of the packing covers
+	maxDepth    = 384     // of a block: a panel of B streams from the second-level cache while one of A stays in the first
+	maxSpan     = 1024    // depth packed at a time, in whole blocks
+	maxRows     = 2048    // of A packed at a time
+	maxColumns  = 2048    // of B packed at a time
+	tileRows    = 96      // what a part of a parallel product covers: few enough to balance the load, and its panels of
+	tileCols    = 256     // A and its C stay in the second-level cache
+	packedLines = 48      // about as many lines does a part of the packing cover
+	serialWork  = 1 << 18 // multiplications that take less time than waking a thread
 )
 
 // Gemm computes C = beta*C + op(A)*op(B), where op(A) is m x k, op(B) is k x n, op(X) is X or, when its flag is set, its transpose, and all
@@ -34,7 +38,8 @@ const (
 // The result does not depend on the number of threads. In steady state a call allocates nothing.
 //
 // Reference: K. Goto, R. A. van de Geijn (2008), Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3):12, doi:10.1145/1356052.1356053.
-// Departure: the blocks of A are packed once and shared by all threads, as B is, which balances the skinny products of training on small batches.
+// Departures: the blocks of A are packed once and shared by all threads, as B is, which balances the skinny products of training on small
+// batches; and several blocks of the depth are packed at a time, so that threads wait for each other less often and C stays in the cache.
 func Gemm[T Float](p *Pool, transA, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, beta T, c []T, ldc int) {
 	gemmWith(&current[T]().engine, p, transA, transB, m, n, k, a, lda, b, ldb, beta, c, ldc)
 }
@@ -96,10 +101,11 @@ type product[T Float] struct {
 	c      []T
 	ldc    int
 
-	depth0, depth int  // the depth block
-	accumulate    bool // whether this depth block adds to C
+	depth0, depth int  // the span of depths that is packed
+	block         int  // the depth of a block
+	accumulate    bool // whether this span adds to C
 	packing       bool // the phase
-	partsA        int  // while packing: the parts below this are A's, the others B's
+	partsB        int  // while packing: the parts below this are B's, the others A's
 	stripes       int  // while multiplying: tiles from left to right
 	edges         []T  // one register tile for each part, for what sticks out of C
 }
@@ -118,6 +124,11 @@ type operand[T Float] struct {
 
 func (o *operand[T]) panels() int { return (o.count + o.width - 1) / o.width }
 
+// packParts is the number of parts the packing is cut into.
+func (o *operand[T]) packParts() int { return (o.panels() + o.panelsOfPart() - 1) / o.panelsOfPart() }
+
+func (o *operand[T]) panelsOfPart() int { return max(1, packedLines/o.width) }
+
 // take makes lines [first, first+count) the ones to pack, to the given depth.
 func (o *operand[T]) take(first, count, depth int) {
 	o.first, o.count = first, count
@@ -132,12 +143,16 @@ func grow[T Float](s []T, n int) []T {
 }
 
 func (g *product[T]) multiply(p *Pool, m, n, k int) {
+	if m*n*k < serialWork {
+		p = nil
+	}
 	blocks := (k + maxDepth - 1) / maxDepth
-	block := (k + blocks - 1) / blocks
+	g.block = (k + blocks - 1) / blocks
+	span := maxSpan / g.block * g.block
 	addsToC := g.accumulate
 	for j := 0; j < n; j += maxColumns {
-		for p0 := 0; p0 < k; p0 += block {
-			g.depth0, g.depth = p0, min(block, k-p0)
+		for p0 := 0; p0 < k; p0 += span {
+			g.depth0, g.depth = p0, min(span, k-p0)
 			g.accumulate = addsToC || p0 > 0
 			g.b.take(j, min(maxColumns, n-j), g.depth)
 			for i := 0; i < m; i += maxRows {
@@ -151,13 +166,11 @@ func (g *product[T]) multiply(p *Pool, m, n, k int) {
 
 // pack fills the panels of A and, when they are new, those of B.
 func (g *product[T]) pack(p *Pool, withB bool) {
-	g.packing = true
-	g.partsA = (g.a.panels() + packPart - 1) / packPart
-	parts := g.partsA
+	g.packing, g.partsB = true, 0
 	if withB {
-		parts += (g.b.panels() + packPart - 1) / packPart
+		g.partsB = g.b.packParts()
 	}
-	p.Run(parts, g)
+	p.Run(g.partsB+g.a.packParts(), g)
 }
 
 // multiplyBlock multiplies the packed blocks, cut into tiles.
@@ -177,15 +190,16 @@ func (g *product[T]) Do(part int) {
 	switch {
 	case !g.packing:
 		g.tile(part)
-	case part < g.partsA:
-		g.packPanels(&g.a, part)
+	case part < g.partsB:
+		g.packPanels(&g.b, part)
 	default:
-		g.packPanels(&g.b, part-g.partsA)
+		g.packPanels(&g.a, part-g.partsB)
 	}
 }
 
 func (g *product[T]) packPanels(o *operand[T], part int) {
-	for panel := part * packPart; panel < min((part+1)*packPart, o.panels()); panel++ {
+	count := o.panelsOfPart()
+	for panel := part * count; panel < min((part+1)*count, o.panels()); panel++ {
 		g.packPanel(o, panel)
 	}
 }
@@ -201,36 +215,48 @@ func (g *product[T]) packPanel(o *operand[T], panel int) {
 	}
 }
 
-// tile computes one tile of C.
+// tile computes one tile of C, a block of the depth after the other.
 func (g *product[T]) tile(part int) {
-	e, depth := g.engine, g.depth
 	row0 := part / g.stripes * g.tilePanels()
 	row1 := min(row0+g.tilePanels(), g.a.panels())
-	colPanels := tileCols / e.nr
+	colPanels := tileCols / g.engine.nr
 	col0 := part % g.stripes * colPanels
 	col1 := min(col0+colPanels, g.b.panels())
-	edge := g.edges[part*e.mr*e.nr:][:e.mr*e.nr]
-	for col := col0; col < col1; col++ {
-		b := g.b.packed[col*e.nr*depth:][:e.nr*depth]
-		cols := min(e.nr, g.b.count-col*e.nr)
-		for row := row0; row < row1; row++ {
-			a := g.a.packed[row*e.mr*depth:][:e.mr*depth]
-			rows := min(e.mr, g.a.count-row*e.mr)
-			c := g.c[(g.a.first+row*e.mr)*g.ldc+g.b.first+col*e.nr:]
-			if rows == e.mr && cols == e.nr {
-				e.multiply(depth, a, b, c, g.ldc, g.accumulate)
-				continue
+	size := g.engine.mr * g.engine.nr
+	edge := g.edges[part*size:][:size]
+	for p0 := 0; p0 < g.depth; p0 += g.block {
+		for col := col0; col < col1; col++ {
+			for row := row0; row < row1; row++ {
+				g.registerTile(row, col, p0, edge)
 			}
-			e.multiply(depth, a, b, edge, e.nr, false)
-			storeEdge(c, g.ldc, edge, e.nr, rows, cols, g.accumulate)
 		}
 	}
 }
 
+// registerTile multiplies a block of a panel of A by one of a panel of B. Tiles that stick out of C are computed in edge.
+func (g *product[T]) registerTile(row, col, p0 int, edge []T) {
+	e, depth := g.engine, min(g.block, g.depth-p0)
+	a := g.a.packed[(row*g.depth+p0)*e.mr:][:depth*e.mr]
+	b := g.b.packed[(col*g.depth+p0)*e.nr:][:depth*e.nr]
+	rows, cols := min(e.mr, g.a.count-row*e.mr), min(e.nr, g.b.count-col*e.nr)
+	multiply, width := e.multiply, e.nr
+	if cols <= e.nr/2 {
+		multiply, width = e.multiplyHalf, e.nr/2
+	}
+	c := g.c[(g.a.first+row*e.mr)*g.ldc+g.b.first+col*e.nr:]
+	accumulate := g.accumulate || p0 > 0
+	if rows == e.mr && cols == width {
+		multiply(depth, a, b, c, g.ldc, accumulate)
+		return
+	}
+	multiply(depth, a, b, edge, width, false)
+	storeEdge(c, g.ldc, edge, width, rows, cols, accumulate)
+}
+
 // storeEdge stores the part of a register tile that lies inside C.
-func storeEdge[T Float](c []T, ldc int, tile []T, nr, rows, cols int, accumulate bool) {
+func storeEdge[T Float](c []T, ldc int, tile []T, width, rows, cols int, accumulate bool) {
 	for r := range rows {
-		from, to := tile[r*nr:][:cols], c[r*ldc:][:cols]
+		from, to := tile[r*width:][:cols], c[r*ldc:][:cols]
 		if !accumulate {
 			copy(to, from)
 			continue

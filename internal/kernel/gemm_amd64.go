@@ -4,12 +4,18 @@ package kernel
 
 // engineAVX512 multiplies 12 x 32 tiles in 24 registers of 16 elements.
 func engineAVX512() engine[float32] {
-	return engine[float32]{mr: 12, nr: 32, multiply: multiply12x32AVX512, packLines: packLinesAVX2, packRows: packRowsAVX2}
+	return engine[float32]{
+		mr: 12, nr: 32, multiply: multiply12x32AVX512, multiplyHalf: multiply12x16AVX512,
+		packLines: packLinesAVX2, packRows: packRowsAVX2,
+	}
 }
 
 // engineAVX2 multiplies 6 x 16 tiles in 12 registers of 8 elements.
 func engineAVX2() engine[float32] {
-	return engine[float32]{mr: 6, nr: 16, multiply: multiply6x16AVX2, packLines: packLinesAVX2, packRows: packRowsAVX2}
+	return engine[float32]{
+		mr: 6, nr: 16, multiply: multiply6x16AVX2, multiplyHalf: multiply6x8AVX2,
+		packLines: packLinesAVX2, packRows: packRowsAVX2,
+	}
 }
 
 // packLinesAVX2 transposes four lines at a time, and leaves what is left over to Go.

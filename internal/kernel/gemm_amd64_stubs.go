@@ -9,10 +9,20 @@ package kernel
 //go:noescape
 func multiply12x32AVX512(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
 
+// multiply12x16AVX512 computes a 12 x 16 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply12x16AVX512(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
 // multiply6x16AVX2 computes a 6 x 16 tile of c, or adds to it, from panels of a and b.
 //
 //go:noescape
 func multiply6x16AVX2(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
+// multiply6x8AVX2 computes a 6 x 8 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply6x8AVX2(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
 
 // peakAVX512 runs iterations of 24 independent multiply-adds of 16 float32 each.
 //

@@ -4,7 +4,7 @@ package kernel
 func portableEngine[T Float]() engine[T] {
 	return engine[T]{
 		mr: 4, nr: 4,
-		multiply: multiply4x4[T], packLines: packLines[T], packRows: packRows[T],
+		multiply: multiply4x4[T], multiplyHalf: multiply4x2[T], packLines: packLines[T], packRows: packRows[T],
 	}
 }
 
@@ -12,26 +12,50 @@ func portableEngine[T Float]() engine[T] {
 func multiply4x4[T Float](depth int, a, b, c []T, ldc int, accumulate bool) {
 	for i := 0; i < 4; i += 2 {
 		var c00, c01, c02, c03, c10, c11, c12, c13 T
-		for p := 0; p < depth; p++ {
-			bp := b[p*4 : p*4+4 : p*4+4]
-			a0, a1 := a[p*4+i], a[p*4+i+1]
-			c00 += a0 * bp[0]
-			c01 += a0 * bp[1]
-			c02 += a0 * bp[2]
-			c03 += a0 * bp[3]
-			c10 += a1 * bp[0]
-			c11 += a1 * bp[1]
-			c12 += a1 * bp[2]
-			c13 += a1 * bp[3]
+		for p := range depth {
+			ap, bp := a[p*4+i:][:2], b[p*4:][:4]
+			c00 += ap[0] * bp[0]
+			c01 += ap[0] * bp[1]
+			c02 += ap[0] * bp[2]
+			c03 += ap[0] * bp[3]
+			c10 += ap[1] * bp[0]
+			c11 += ap[1] * bp[1]
+			c12 += ap[1] * bp[2]
+			c13 += ap[1] * bp[3]
 		}
-		r0, r1 := c[i*ldc:][:4], c[(i+1)*ldc:][:4]
-		if accumulate {
-			c00, c01, c02, c03 = r0[0]+c00, r0[1]+c01, r0[2]+c02, r0[3]+c03
-			c10, c11, c12, c13 = r1[0]+c10, r1[1]+c11, r1[2]+c12, r1[3]+c13
-		}
-		r0[0], r0[1], r0[2], r0[3] = c00, c01, c02, c03
-		r1[0], r1[1], r1[2], r1[3] = c10, c11, c12, c13
+		storePair(c[i*ldc:], c00, c01, accumulate)
+		storePair(c[i*ldc+2:], c02, c03, accumulate)
+		storePair(c[(i+1)*ldc:], c10, c11, accumulate)
+		storePair(c[(i+1)*ldc+2:], c12, c13, accumulate)
 	}
+}
+
+// multiply4x2 computes the left half of a tile.
+func multiply4x2[T Float](depth int, a, b, c []T, ldc int, accumulate bool) {
+	var c00, c01, c10, c11, c20, c21, c30, c31 T
+	for p := range depth {
+		ap, bp := a[p*4:][:4], b[p*4:][:2]
+		c00 += ap[0] * bp[0]
+		c01 += ap[0] * bp[1]
+		c10 += ap[1] * bp[0]
+		c11 += ap[1] * bp[1]
+		c20 += ap[2] * bp[0]
+		c21 += ap[2] * bp[1]
+		c30 += ap[3] * bp[0]
+		c31 += ap[3] * bp[1]
+	}
+	storePair(c, c00, c01, accumulate)
+	storePair(c[ldc:], c10, c11, accumulate)
+	storePair(c[2*ldc:], c20, c21, accumulate)
+	storePair(c[3*ldc:], c30, c31, accumulate)
+}
+
+func storePair[T Float](c []T, x, y T, accumulate bool) {
+	c = c[:2]
+	if accumulate {
+		x, y = c[0]+x, c[1]+y
+	}
+	c[0], c[1] = x, y
 }
 
 // packLines transposes.

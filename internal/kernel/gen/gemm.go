@@ -35,9 +35,11 @@ var (
 
 func writeGemm(g generator) {
 	// 24 accumulators cover the latency of the two 512-bit multipliers of the widest cores, and leave registers for two vectors of B.
-	g.microKernel(avx512, 12, 2, 4)
+	g.microKernel(avx512, 12, 2, 2, 4)
+	g.microKernel(avx512, 12, 1, 2, 4)
 	// 12 accumulators, two vectors of B and two broadcast elements of A fill the 16 registers.
-	g.microKernel(avx2, 6, 2, 4)
+	g.microKernel(avx2, 6, 2, 2, 4)
+	g.microKernel(avx2, 6, 1, 2, 4)
 	g.peakLoop(avx512, 24)
 	g.peakLoop(avx2, 12)
 }
@@ -47,18 +49,20 @@ type tile struct {
 	generator
 	set        vectorSet
 	rows, vecs int
+	panelVecs  int
 	a, b       reg.GPVirtual
 	acc        [][]reg.VecVirtual
 	vecB       []reg.VecVirtual
 	broadcast  []reg.VecVirtual
 }
 
-// microKernel writes the multiplication of a panel of rows lines by one of vecs vectors, unroll steps of the depth at a time.
-func (g generator) microKernel(set vectorSet, rows, vecs, unroll int) {
+// microKernel writes the multiplication of a panel of rows lines by the first vecs of the panelVecs vectors of one, unroll steps of the depth at
+// a time.
+func (g generator) microKernel(set vectorSet, rows, vecs, panelVecs, unroll int) {
 	cols := vecs * set.bytes / sizeFloat
 	g.begin(fmt.Sprintf("multiply%dx%d%s", rows, cols, set.suffix), "func(depth int, a, b, c []float32, ldc int, accumulate bool)",
 		fmt.Sprintf("computes a %d x %d tile of c, or adds to it, from panels of a and b.", rows, cols))
-	t := &tile{generator: g, set: set, rows: rows, vecs: vecs}
+	t := &tile{generator: g, set: set, rows: rows, vecs: vecs, panelVecs: panelVecs}
 	depth := g.Load(g.Param("depth"), g.GP64()).(reg.GPVirtual)
 	t.a = g.Load(g.Param("a").Base(), g.GP64()).(reg.GPVirtual)
 	t.b = g.Load(g.Param("b").Base(), g.GP64()).(reg.GPVirtual)
@@ -131,7 +135,7 @@ func (t *tile) clear() {
 func (t *tile) steps(n int) {
 	for step := range n {
 		for v, r := range t.vecB {
-			t.VMOVUPS(operand.Mem{Base: t.b, Disp: (step*t.vecs + v) * t.set.bytes}, r)
+			t.VMOVUPS(operand.Mem{Base: t.b, Disp: (step*t.panelVecs + v) * t.set.bytes}, r)
 		}
 		for row := range t.rows {
 			a := t.broadcast[row%len(t.broadcast)]
@@ -142,7 +146,7 @@ func (t *tile) steps(n int) {
 		}
 	}
 	t.ADDQ(operand.I32(n*t.rows*sizeFloat), t.a)
-	t.ADDQ(operand.I32(n*t.vecs*t.set.bytes), t.b)
+	t.ADDQ(operand.I32(n*t.panelVecs*t.set.bytes), t.b)
 }
 
 // store writes the accumulators to C, or adds them to it.
