@@ -1,0 +1,60 @@
+package report
+
+import (
+	"math"
+	"testing"
+
+	"gonum.org/v1/plot"
+	"pgregory.net/rapid"
+)
+
+// checkTicks holds what every axis needs: ticks inside it, ascending, a few of them labelled, no label twice.
+func checkTicks(t *rapid.T, ticks []plot.Tick, low, high float64, fewest, most int) {
+	labels := map[string]bool{}
+	for i, tick := range ticks {
+		if tick.Value < low || tick.Value > high {
+			t.Errorf("a tick at %v outside [%v, %v]", tick.Value, low, high)
+		}
+		if i > 0 && ticks[i-1].Value >= tick.Value {
+			t.Errorf("ticks %v and %v do not ascend", ticks[i-1], tick)
+		}
+		if tick.Label != "" && labels[tick.Label] {
+			t.Errorf("label %q twice", tick.Label)
+		}
+		if tick.Label != "" {
+			labels[tick.Label] = true
+		}
+	}
+	if len(labels) < fewest || len(labels) > most {
+		t.Errorf("%d labels between %v and %v", len(labels), low, high)
+	}
+}
+
+func TestLinearTicks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		low := rapid.Float64Range(-1000, 1000).Draw(t, "low")
+		high := low + math.Pow(10, rapid.Float64Range(-3, 5).Draw(t, "decade"))
+		checkTicks(t, linearTicks(low, high), low, high, 2, 12)
+	})
+}
+
+func TestLogTicks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		low := math.Pow(10, rapid.Float64Range(-9, 3).Draw(t, "from"))
+		high := low * math.Pow(10, rapid.Float64Range(.9, 12).Draw(t, "decades"))
+		checkTicks(t, logTicks(low, high), low, high, 1, 12)
+	})
+}
+
+func TestIntegerTicks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		high := rapid.Float64Range(1, 10000).Draw(t, "high")
+		ticks := integerTicks(0, high)
+		checkTicks(t, ticks, 0, high, 2, 12)
+		for _, tick := range ticks {
+			if tick.Value != math.Round(tick.Value) {
+				t.Errorf("a tick at %v", tick.Value)
+			}
+		}
+	})
+}
