@@ -15,7 +15,8 @@ import (
 
 // WriteFile makes a file of what write writes, whole or not at all. The content goes to a temporary file in the same folder, is synced to the
 // disk and renamed; on any failure, a panic of write included, the temporary file is removed and a file that was there before is untouched.
-// Only when the very last step fails, to sync the folder, is the new file in place although an error is returned.
+// Only when the very last step fails, to sync the folder, is the new file in place although an error is returned. A process that is killed
+// outright can leave the temporary file, named .rebasin-*.tmp.
 //
 // A new file has the permissions 0644 less the umask, a replaced one keeps those it had. A symbolic link is followed: the file behind it is
 // replaced. What is not a regular file, such as a directory or a device, is never replaced. The writer is buffered.

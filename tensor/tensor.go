@@ -52,7 +52,7 @@ func FromBytes(dtype DType, shape Shape, data []byte) (*Tensor, error) {
 			}
 		}
 	}
-	if uintptr(unsafe.Pointer(unsafe.SliceData(data)))%8 != 0 || data == nil {
+	if uintptr(unsafe.Pointer(unsafe.SliceData(data)))%8 != 0 {
 		data = append(alignedBytes(size)[:0], data...)
 	}
 	return &Tensor{dtype: dtype, shape: shape.Clone(), len: size / dtype.Size(), data: data[:size:size]}, nil
