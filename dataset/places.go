@@ -155,7 +155,7 @@ func goModDownload(ctx context.Context, offline bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	ctx, cancel := context.WithTimeout(ctx, goTimeout)
 	defer cancel()
 
@@ -205,7 +205,7 @@ func httpGet(ctx context.Context, url string, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("GET %s: %s", url, response.Status)
 	}

@@ -124,7 +124,7 @@ func (p *Progress) Log(text string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var w io.Writer = p.w
+	w := p.w
 	if p.board != nil {
 		w = p.board
 	}

@@ -357,7 +357,7 @@ func TestFilesAreNoTerminals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if w := TerminalWidth(f); w != 0 {
 		t.Errorf("a file has %d columns", w)
 	}
