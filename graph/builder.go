@@ -102,6 +102,9 @@ func (b *Builder) Mul(out, x, y string) string { return b.Op("Mul", out, nil, x,
 // Relu is max(x, 0).
 func (b *Builder) Relu(out, x string) string { return b.Op("Relu", out, nil, x) }
 
+// Tanh is the hyperbolic tangent.
+func (b *Builder) Tanh(out, x string) string { return b.Op("Tanh", out, nil, x) }
+
 // Softmax normalises along an axis.
 func (b *Builder) Softmax(out, x string, axis int) string {
 	return b.Op("Softmax", out, Attrs{"axis": int64(axis)}, x)

@@ -1,0 +1,210 @@
+package symmetry_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// randomNetwork draws networks of all operators that inference knows, rearranging and contracting at will: nobody derived their symmetries.
+type randomNetwork struct {
+	r      *rapid.T
+	b      *graph.Builder
+	values []string
+	shapes map[string][]int // without the batch
+	count  int
+}
+
+func (n *randomNetwork) fresh() string {
+	n.count++
+	return fmt.Sprintf("v%d", n.count)
+}
+
+func (n *randomNetwork) add(name string, shape []int) {
+	n.values = append(n.values, name)
+	n.shapes[name] = shape
+}
+
+// pick prefers late values, so that networks are deep.
+func (n *randomNetwork) pick() string {
+	back := rapid.IntRange(1, min(3, len(n.values))).Draw(n.r, "back")
+	return n.values[len(n.values)-back]
+}
+
+func product(shape []int) int {
+	p := 1
+	for _, d := range shape {
+		p *= d
+	}
+	return p
+}
+
+// param is a new parameter or, where the shape fits, sometimes an old one.
+func (n *randomNetwork) param(shape ...int) string {
+	name := fmt.Sprintf("w%v", shape)
+	if rapid.Bool().Draw(n.r, "fresh parameter") {
+		name = "p" + n.fresh()
+	}
+	return n.b.Param(name, shape...)
+}
+
+func (n *randomNetwork) step() {
+	x := n.pick()
+	shape, out := n.shapes[x], n.fresh()
+	switch rapid.IntRange(0, 10).Draw(n.r, "step") {
+	case 0:
+		op := rapid.SampledFrom([]string{"Relu", "LeakyRelu", "Tanh", "Sigmoid", "Gelu", "Identity", "Dropout"}).Draw(n.r, "op")
+		n.add(n.b.Op(op, out, nil, x), shape)
+	case 1:
+		n.reshape(x, out)
+	case 2:
+		n.transpose(x, out)
+	case 3, 4:
+		width := rapid.SampledFrom([]int{2, 3, 4, 6, 12}).Draw(n.r, "width")
+		m := n.b.MatMul(out, x, n.param(shape[len(shape)-1], width))
+		n.add(n.b.Tanh(out+".t", m), append(append([]int{}, shape[:len(shape)-1]...), width))
+	case 5:
+		n.add(n.b.Softmax(out, x, rapid.IntRange(1, len(shape)).Draw(n.r, "axis")), shape)
+	case 6:
+		axis := rapid.IntRange(1, len(shape)).Draw(n.r, "axis")
+		n.add(n.b.LayerNorm(out, x, n.param(shape[axis-1:]...), n.param(shape[axis-1:]...), axis), shape)
+	case 7:
+		n.broadcast(x, out)
+	case 8:
+		n.gram(x, out)
+	case 9:
+		n.sum(x, out)
+	case 10:
+		w := rapid.SampledFrom([]int{4, 6, 12}).Draw(n.r, "width")
+		flat := n.b.Flatten(out+".f", x, 1)
+		n.add(n.b.Gemm(out, flat, n.param(w, product(shape)), n.param(w)), []int{w})
+	}
+}
+
+// reshape draws a factorisation of all elements of an example.
+func (n *randomNetwork) reshape(x, out string) {
+	left, shape := product(n.shapes[x]), []int{}
+	target := []int64{0}
+	for left > 1 && len(shape) < 3 {
+		var divisors []int
+		for d := 2; d <= left; d++ {
+			if left%d == 0 {
+				divisors = append(divisors, d)
+			}
+		}
+		d := rapid.SampledFrom(divisors).Draw(n.r, "extent")
+		shape, target, left = append(shape, d), append(target, int64(d)), left/d
+	}
+	if left > 1 || len(shape) == 0 {
+		shape, target = append(shape, left), append(target, -1)
+	}
+	n.add(n.b.Reshape(out, x, target...), shape)
+}
+
+func (n *randomNetwork) transpose(x, out string) {
+	old := n.shapes[x]
+	order := rapid.Permutation(indexList(len(old))).Draw(n.r, "order")
+	perm, shape := []int64{0}, []int{}
+	for _, i := range order {
+		perm, shape = append(perm, int64(i+1)), append(shape, old[i])
+	}
+	n.add(n.b.Transpose(out, x, perm...), shape)
+}
+
+func indexList(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// broadcast meets a parameter that lacks some axes.
+func (n *randomNetwork) broadcast(x, out string) {
+	shape := n.shapes[x]
+	p := append([]int{}, shape[rapid.IntRange(0, len(shape)-1).Draw(n.r, "first axis"):]...)
+	for i := range p {
+		if rapid.Bool().Draw(n.r, "extent 1") {
+			p[i] = 1
+		}
+	}
+	op := rapid.SampledFrom([]string{"Add", "Sub", "Mul", "PRelu"}).Draw(n.r, "op")
+	n.add(n.b.Op(op, out, nil, x, n.param(p...)), shape)
+}
+
+// gram contracts a value with its own transpose.
+func (n *randomNetwork) gram(x, out string) {
+	shape := n.shapes[x]
+	if len(shape) < 2 {
+		return
+	}
+	rank := len(shape) + 1
+	perm := make([]int64, rank)
+	for i := range perm {
+		perm[i] = int64(i)
+	}
+	perm[rank-1], perm[rank-2] = perm[rank-2], perm[rank-1]
+	m := n.b.MatMul(out, x, n.b.Transpose(out+".x", x, perm...))
+	square := append(append([]int{}, shape[:len(shape)-1]...), shape[len(shape)-2])
+	n.add(n.b.Tanh(out+".t", m), square)
+}
+
+// sum adds another value of the same shape.
+func (n *randomNetwork) sum(x, out string) {
+	for _, y := range n.values[:len(n.values)-1] {
+		if y != x && fmt.Sprint(n.shapes[x]) == fmt.Sprint(n.shapes[y]) {
+			n.add(n.b.Op(rapid.SampledFrom([]string{"Add", "Mul", "Sub"}).Draw(n.r, "op"), out, nil, x, y), n.shapes[x])
+			return
+		}
+	}
+}
+
+// networkDeviation is wider than for the cases derived by hand: these networks are deeper and add large values up.
+const networkDeviation = 1e-8
+
+// Whatever inference claims of a random network is true: alignments change nothing.
+func TestInferenceIsNeverWrong(t *testing.T) {
+	groups, families := 0, 0
+	rapid.Check(t, func(r *rapid.T) {
+		b := graph.NewBuilder("random")
+		n := &randomNetwork{r: r, b: b, shapes: map[string][]int{}}
+		b.Input("x", tensor.F32, batch, graph.Fixed(6))
+		h := b.Linear("stem", "x", "stem", 12, 6, true)
+		n.add(h, []int{12})
+		for range rapid.IntRange(1, 9).Draw(r, "steps") {
+			n.step()
+		}
+		last := n.values[len(n.values)-1]
+		b.Output(b.Linear("y", b.Flatten("flat", last, 1), "head", 2, product(n.shapes[last]), true))
+		g, err := b.Graph()
+		if err != nil {
+			r.Fatal(err)
+		}
+		sym := infer(t, g)
+		for _, group := range sym.Groups {
+			if groups++; len(group.Parents) > 0 {
+				families++
+			}
+		}
+		params := randomParams(g, 1)
+		run := runner(t, g)
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(r, "seed"), 0))
+		moved, err := sym.Apply(sym.Random(rng), params)
+		if err != nil {
+			r.Fatal(err)
+		}
+		want := run(params)
+		if d := deviation(want, run(moved)); !(d < networkDeviation) {
+			r.Fatalf("an alignment changes the outputs %v by %g; groups %s, layouts\n%s", want, d, groupsText(sym), layoutsText(g, sym))
+		}
+	})
+	if groups == 0 || families == 0 {
+		t.Errorf("%d groups and %d families were put to the test", groups, families)
+	}
+	t.Logf("%d groups and %d families", groups, families)
+}
