@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +14,8 @@ import (
 	"github.com/rebasin/rebasin/checkpoint"
 )
 
-var update = flag.Bool("update", false, "write the corpus of malformed files anew")
+// update makes TestCorpus write the corpus anew.
+var update = os.Getenv("UPDATE_CORPUS") != ""
 
 // file makes a file of a header and so many bytes of data.
 func file(header string, data int) []byte {
@@ -156,13 +156,13 @@ func TestCorpus(t *testing.T) {
 	for name, content := range seeds(t) {
 		path := filepath.Join("testdata", "fuzz", "FuzzSafetensors", name)
 		want := fmt.Appendf(nil, "go test fuzz v1\n[]byte(%q)\n", content)
-		if *update {
+		if update {
 			if err := os.WriteFile(path, want, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("seed %s is not what the table says (run with -update): %v", name, err)
+			t.Errorf("seed %s is not what the table says (UPDATE_CORPUS=1 writes it anew): %v", name, err)
 		}
 	}
 }

@@ -62,9 +62,9 @@ func quote(name string) string {
 func ofTensor(name string, err error) error { return fmt.Errorf("tensor %s: %w", quote(name), err) }
 
 // cause strips the operation and the path that package os puts before an error: messages here name the file themselves, and the path may be
-// that of a temporary file, which means nothing to a reader.
+// that of a temporary file, which means nothing to a reader. Only the outermost wrapping is meant: within, the error is somebody else's.
 func cause(err error) error {
-	switch e := err.(type) { //nolint:errorlint // only the outermost wrapping is meant
+	switch e := err.(type) {
 	case *fs.PathError:
 		return e.Err
 	case *os.LinkError:
