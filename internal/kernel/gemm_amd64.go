@@ -20,11 +20,11 @@ func engineAVX2() engine[float32] {
 
 // packLinesAVX2 transposes four lines at a time, and leaves what is left over to Go.
 func packLinesAVX2(dst []float32, width, have int, src []float32, ld, depth int) {
-	quads, octets := have/4, depth/8
+	quads, sixteens := have/4, depth/16
 	done := 0 // depths of the first 4*quads lines
-	if quads > 0 && octets > 0 {
-		packQuadsAVX2(dst, width, src, ld, quads, octets)
-		done = 8 * octets
+	if quads > 0 && sixteens > 0 {
+		packQuadsAVX2(dst, width, src, ld, quads, sixteens)
+		done = 16 * sixteens
 	}
 	for i := range have {
 		if i == 4*quads {

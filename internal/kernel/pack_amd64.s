@@ -4,25 +4,26 @@
 
 #include "textflag.h"
 
-// func packQuadsAVX2(dst []float32, width int, src []float32, ld int, quads int, octets int)
+// func packQuadsAVX2(dst []float32, width int, src []float32, ld int, quads int, sixteens int)
 // Requires: AVX
 TEXT ·packQuadsAVX2(SB), NOSPLIT, $0-80
 	MOVQ dst_base+0(FP), AX
 	MOVQ width+24(FP), CX
 	MOVQ src_base+32(FP), DX
 	MOVQ ld+56(FP), BX
-	MOVQ octets+72(FP), SI
+	MOVQ sixteens+72(FP), SI
 	SHLQ $0x02, CX
 	SHLQ $0x02, BX
 	LEAQ (CX)(CX*2), DI
 	LEAQ (BX)(BX*2), R8
 
-octet:
+sixteen:
 	MOVQ DX, R9
 	MOVQ AX, R10
 	MOVQ quads+64(FP), R12
 
 quad:
+	MOVQ         R10, R11
 	VMOVUPS      (R9), Y0
 	VMOVUPS      (R9)(BX*1), Y1
 	VMOVUPS      (R9)(BX*2), Y2
@@ -35,23 +36,46 @@ quad:
 	VUNPCKHPD    Y1, Y4, Y1
 	VUNPCKLPD    Y2, Y0, Y4
 	VUNPCKHPD    Y2, Y0, Y0
-	LEAQ         (R10)(CX*4), R11
-	VMOVUPS      X3, (R10)
+	VMOVUPS      X3, (R11)
+	VMOVUPS      X1, (R11)(CX*1)
+	VMOVUPS      X4, (R11)(CX*2)
+	VMOVUPS      X0, (R11)(DI*1)
+	LEAQ         (R11)(CX*4), R11
 	VEXTRACTF128 $0x01, Y3, (R11)
-	VMOVUPS      X1, (R10)(CX*1)
 	VEXTRACTF128 $0x01, Y1, (R11)(CX*1)
-	VMOVUPS      X4, (R10)(CX*2)
 	VEXTRACTF128 $0x01, Y4, (R11)(CX*2)
-	VMOVUPS      X0, (R10)(DI*1)
+	VEXTRACTF128 $0x01, Y0, (R11)(DI*1)
+	LEAQ         (R11)(CX*4), R11
+	VMOVUPS      32(R9), Y0
+	VMOVUPS      32(R9)(BX*1), Y1
+	VMOVUPS      32(R9)(BX*2), Y2
+	VMOVUPS      32(R9)(R8*1), Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKLPS    Y3, Y2, Y1
+	VUNPCKHPS    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y4, Y3
+	VUNPCKHPD    Y1, Y4, Y1
+	VUNPCKLPD    Y2, Y0, Y4
+	VUNPCKHPD    Y2, Y0, Y0
+	VMOVUPS      X3, (R11)
+	VMOVUPS      X1, (R11)(CX*1)
+	VMOVUPS      X4, (R11)(CX*2)
+	VMOVUPS      X0, (R11)(DI*1)
+	LEAQ         (R11)(CX*4), R11
+	VEXTRACTF128 $0x01, Y3, (R11)
+	VEXTRACTF128 $0x01, Y1, (R11)(CX*1)
+	VEXTRACTF128 $0x01, Y4, (R11)(CX*2)
 	VEXTRACTF128 $0x01, Y0, (R11)(DI*1)
 	LEAQ         (R9)(BX*4), R9
 	ADDQ         $+16, R10
 	DECQ         R12
 	JNZ          quad
-	ADDQ         $+32, DX
+	ADDQ         $+64, DX
+	LEAQ         (AX)(CX*8), AX
 	LEAQ         (AX)(CX*8), AX
 	DECQ         SI
-	JNZ          octet
+	JNZ          sixteen
 	VZEROUPPER
 	RET
 

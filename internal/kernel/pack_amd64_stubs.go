@@ -4,10 +4,10 @@
 
 package kernel
 
-// packQuadsAVX2 packs 4*quads lines of depth 8*octets: dst[p*width+i] = src[i*ld+p].
+// packQuadsAVX2 packs 4*quads lines of depth 16*sixteens: dst[p*width+i] = src[i*ld+p].
 //
 //go:noescape
-func packQuadsAVX2(dst []float32, width int, src []float32, ld int, quads int, octets int)
+func packQuadsAVX2(dst []float32, width int, src []float32, ld int, quads int, sixteens int)
 
 // packRows6AVX2 packs 6 lines: dst[p*6+i] = src[p*ld+i].
 //

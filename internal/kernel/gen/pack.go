@@ -14,45 +14,58 @@ func writePack(g generator) {
 	}
 }
 
-// packQuads writes the transposing copy: groups of four lines that run along the depth, eight depths at a time.
+// packQuads writes the transposing copy: groups of four lines that run along the depth, sixteen depths at a time, which are a whole line of the
+// cache: when lines lie a power of two apart, it would not last until a second visit.
 func (g generator) packQuads() {
-	g.begin("packQuadsAVX2", "func(dst []float32, width int, src []float32, ld, quads, octets int)",
-		"packs 4*quads lines of depth 8*octets: dst[p*width+i] = src[i*ld+p].")
+	g.begin("packQuadsAVX2", "func(dst []float32, width int, src []float32, ld, quads, sixteens int)",
+		"packs 4*quads lines of depth 16*sixteens: dst[p*width+i] = src[i*ld+p].")
 	dst := g.Load(g.Param("dst").Base(), g.GP64())
 	width := g.Load(g.Param("width"), g.GP64())
 	src := g.Load(g.Param("src").Base(), g.GP64())
 	ld := g.Load(g.Param("ld"), g.GP64())
-	octets := g.Load(g.Param("octets"), g.GP64())
+	sixteens := g.Load(g.Param("sixteens"), g.GP64())
 	g.SHLQ(operand.U8(2), width)
 	g.SHLQ(operand.U8(2), ld)
 	width3, ld3 := g.GP64(), g.GP64()
 	g.LEAQ(operand.Mem{Base: width, Index: width, Scale: 2}, width3)
 	g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
 
-	g.Label("octet")
-	from, to, upper := g.GP64(), g.GP64(), g.GP64()
+	g.Label("sixteen")
+	from, to, at := g.GP64(), g.GP64(), g.GP64()
 	g.MOVQ(src, from)
 	g.MOVQ(dst, to)
 	quads := g.Load(g.Param("quads"), g.GP64())
 	g.Label("quad")
-	lines := g.transpose4x8([]operand.Mem{
-		{Base: from}, {Base: from, Index: ld, Scale: 1}, {Base: from, Index: ld, Scale: 2}, {Base: from, Index: ld3, Scale: 1},
-	})
-	g.LEAQ(operand.Mem{Base: to, Index: width, Scale: 4}, upper)
-	for i, offset := range []operand.Mem{{}, {Index: width, Scale: 1}, {Index: width, Scale: 2}, {Index: width3, Scale: 1}} {
-		offset.Base = to
-		g.VMOVUPS(lines[i].AsX(), offset)
-		offset.Base = upper
-		g.VEXTRACTF128(operand.U8(1), lines[i], offset)
+	g.MOVQ(to, at)
+	for half := range 2 {
+		rows := []operand.Mem{{}, {Index: ld, Scale: 1}, {Index: ld, Scale: 2}, {Index: ld3, Scale: 1}}
+		for i := range rows {
+			rows[i].Base, rows[i].Disp = from, 32*half
+		}
+		lines := g.transpose4x8(rows)
+		columns := []operand.Mem{{}, {Index: width, Scale: 1}, {Index: width, Scale: 2}, {Index: width3, Scale: 1}}
+		for i, column := range columns {
+			column.Base = at
+			g.VMOVUPS(lines[i].AsX(), column)
+		}
+		g.LEAQ(operand.Mem{Base: at, Index: width, Scale: 4}, at)
+		for i, column := range columns {
+			column.Base = at
+			g.VEXTRACTF128(operand.U8(1), lines[i], column)
+		}
+		if half == 0 {
+			g.LEAQ(operand.Mem{Base: at, Index: width, Scale: 4}, at)
+		}
 	}
 	g.LEAQ(operand.Mem{Base: from, Index: ld, Scale: 4}, from)
 	g.ADDQ(operand.I8(16), to)
 	g.DECQ(quads)
 	g.JNZ(operand.LabelRef("quad"))
-	g.ADDQ(operand.I8(32), src)
+	g.ADDQ(operand.I8(64), src)
 	g.LEAQ(operand.Mem{Base: dst, Index: width, Scale: 8}, dst)
-	g.DECQ(octets)
-	g.JNZ(operand.LabelRef("octet"))
+	g.LEAQ(operand.Mem{Base: dst, Index: width, Scale: 8}, dst)
+	g.DECQ(sixteens)
+	g.JNZ(operand.LabelRef("sixteen"))
 	g.end()
 }
 
