@@ -82,10 +82,14 @@ func TestWriteFailsWithLoad(t *testing.T) {
 	}{
 		{"error", func() (*tensor.Tensor, error) { return nil, broken }, "the input is broken"},
 		{"nothing", func() (*tensor.Tensor, error) { return nil, nil }, "nothing was loaded"},
-		{"dtype", func() (*tensor.Tensor, error) { return tensor.New(tensor.I32, tensor.Shape{2, 3}), nil },
-			"declared as F32[2 3], loaded as I32[2 3]"},
-		{"shape", func() (*tensor.Tensor, error) { return tensor.New(tensor.F32, tensor.Shape{3, 2}), nil },
-			"declared as F32[2 3], loaded as F32[3 2]"},
+		{
+			"dtype", func() (*tensor.Tensor, error) { return tensor.New(tensor.I32, tensor.Shape{2, 3}), nil },
+			"declared as F32[2 3], loaded as I32[2 3]",
+		},
+		{
+			"shape", func() (*tensor.Tensor, error) { return tensor.New(tensor.F32, tensor.Shape{3, 2}), nil },
+			"declared as F32[2 3], loaded as F32[3 2]",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			targets(t, func(t *testing.T, path string) {
