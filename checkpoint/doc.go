@@ -11,6 +11,6 @@
 //	checkpoint: reading "a.safetensors": tensor "fc1.weight": shape [3 4] of F32 needs 48 bytes, file has 40
 //
 // Writing is streamed, deterministic and atomic. [WriteSafetensors] asks for one tensor at a time; the same entries and metadata, in any order,
-// give the same bytes, which are those of the reference implementation; and the file appears under its name only when it is whole, through
-// [WriteFile], which writes beside it, syncs and renames.
+// give the same bytes, laid out as the reference implementation does (which leaves the order of metadata open; here it is sorted); and the file
+// appears under its name only when it is whole, through [WriteFile], which writes beside it, syncs and renames.
 package checkpoint
