@@ -35,12 +35,16 @@ func (b *bounds) include(v float64) {
 
 func (b bounds) empty() bool { return b.low > b.high }
 
-// finite tells whether v can be drawn: numbers near the end of float64 would overflow when an axis makes room around them.
-func finite(v float64) bool { return math.Abs(v) < 1e300 }
+// huge is the size from which values are treated as infinite, and whose inverse is treated as 0 on logarithmic axes: the
+// ratio of two values that are drawn, and the room that an axis leaves around them, do not overflow.
+const huge = 1e150
+
+// finite tells whether v can be drawn.
+func finite(v float64) bool { return math.Abs(v) < huge }
 
 // logarithmic tells whether the axis over b is to be logarithmic.
 func (s Scale) logarithmic(b bounds) bool {
-	if b.empty() || b.low < 1e-290 { // beyond 0, leave room below the smallest value before it underflows
+	if b.empty() || b.low < 1/huge {
 		return false
 	}
 	return s == ScaleLog || s == ScaleAuto && b.high > autoLog*b.low

@@ -84,7 +84,7 @@ const legible = 9.5
 func TestPageInABrowser(t *testing.T) {
 	ctx := startBrowser(t)
 	file := filepath.Join(t.TempDir(), "report.html")
-	if err := os.WriteFile(file, html(t, sampleDocument()), 0o600); err != nil {
+	if err := os.WriteFile(file, sampleHTML(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	page := (&url.URL{Scheme: "file", Path: filepath.ToSlash(file)}).String()

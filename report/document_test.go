@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -17,6 +18,23 @@ func html(t *testing.T, d Document) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// samplePage is the page of sampleDocument, made once.
+var samplePage = sync.OnceValues(func() ([]byte, error) {
+	var out bytes.Buffer
+	err := sampleDocument().WriteHTML(&out)
+	return out.Bytes(), err
+})
+
+// sampleHTML returns the page of sampleDocument, which is not to be changed.
+func sampleHTML(t *testing.T) []byte {
+	t.Helper()
+	page, err := samplePage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
 }
 
 // readHTML parses a page as XML, checks what every page must hold, and returns its text.
@@ -70,7 +88,7 @@ func checkElement(t *testing.T, e xml.StartElement, ids map[string]bool) {
 
 func TestPageHoldsTheDocument(t *testing.T) {
 	d := sampleDocument()
-	text := readHTML(t, html(t, d))
+	text := readHTML(t, sampleHTML(t))
 	for _, want := range []string{
 		d.Title, "Best alignment: weight matching", "Between the models", "73.54 %", "Test data: 10,000 images.", "sha256:60303ae2",
 		d.Sections[0].Figures[0].Caption, "The numbers", "Weight matching climbs",
@@ -82,7 +100,7 @@ func TestPageHoldsTheDocument(t *testing.T) {
 }
 
 func TestPageLoadsNothing(t *testing.T) {
-	page := regexp.MustCompile(`xmlns(:\w+)?="[^"]*"`).ReplaceAll(html(t, sampleDocument()), nil)
+	page := regexp.MustCompile(`xmlns(:\w+)?="[^"]*"`).ReplaceAll(sampleHTML(t), nil)
 	if found := regexp.MustCompile(`https?://[^"'\s]*|url\([^)]*\)|@import`).Find(page); found != nil {
 		t.Errorf("the page mentions %q", found)
 	}
@@ -92,13 +110,13 @@ func TestPageLoadsNothing(t *testing.T) {
 }
 
 func TestPageIsDeterministic(t *testing.T) {
-	if !bytes.Equal(html(t, sampleDocument()), html(t, sampleDocument())) {
+	if !bytes.Equal(html(t, sampleDocument()), sampleHTML(t)) {
 		t.Error("the page differs from one time to the next")
 	}
 }
 
 func TestFiguresInAPageFollowItsColours(t *testing.T) {
-	page := html(t, sampleDocument())
+	page := sampleHTML(t)
 	figures := page[bytes.Index(page, []byte("<svg")):]
 	for _, own := range []string{":#1F2328", ":#59636E", ":#DDE1E6"} {
 		if bytes.Contains(figures, []byte(own)) {
