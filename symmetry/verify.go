@@ -1,0 +1,233 @@
+package symmetry
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/nn"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// Tolerance is the greatest deviation, max|Δ| / max(1, max|y|) over all outputs y, at which two networks run in float64
+// count as computing the same. Summing in another order costs about 1e-16 for each layer and never comes near; what is
+// not a symmetry changes outputs by much more.
+const Tolerance = 1e-6
+
+// Sensitivity is the deviation that permuting one axis alone must cause for the axis to count as seen by the proof: had
+// the symmetry forgotten the axis, the proof would have failed by a wide margin.
+const Sensitivity = 10 * Tolerance
+
+// defaultSamples is how many random inputs a network is run on.
+const defaultSamples = 32
+
+// VerifyOptions say how hard to look. The zero value draws 32 inputs from seed 0.
+type VerifyOptions struct {
+	Seed    uint64
+	Threads int       // 0 means GOMAXPROCS
+	Samples int       // random inputs; 0 means 32
+	Inputs  []float32 // inputs to run on besides, one after the other
+}
+
+// Proof is what [Verify] found where a symmetry holds.
+type Proof struct {
+	// MaxDeviation is the greatest deviation of the outputs that an alignment caused.
+	MaxDeviation float64
+	// Samples is the number of inputs on which outputs were compared, over all trials.
+	Samples int
+	// Unproven are the groups of two or more units that the proof could not have refuted: none of their axes changes the
+	// outputs when permuted alone.
+	Unproven []string
+	// Inert are the single axes of which that is true, as the bias of attention's keys, which softmax cancels.
+	Inert []AxisRef
+}
+
+// AxisRef names an axis of a tensor on which a group stands. Axis -1 is the numbering of the tensors of a virtual stack.
+type AxisRef struct {
+	Group, Tensor string
+	Axis          int
+}
+
+// String is "fc1: axis 0 of fc1.bias".
+func (r AxisRef) String() string { return fmt.Sprintf("%s: axis %d of %s", r.Group, r.Axis, r.Tensor) }
+
+// GroupError says that permuting the units of a group changes what the network computes.
+type GroupError struct {
+	Group     string
+	Deviation float64
+	Random    bool // it showed with random parameters, not with those of the checkpoint
+}
+
+func (e *GroupError) Error() string {
+	with := "the checkpoint's parameters"
+	if e.Random {
+		with = "random parameters"
+	}
+	return fmt.Sprintf("group %q is not a symmetry: with %s, permuting its units changes the outputs by %.3g, where %.0e is allowed",
+		e.Group, with, e.Deviation, Tolerance)
+}
+
+// Verify proves that a symmetry is one of the network's function, by running it: an alignment that moves every group is
+// drawn and applied, and the outputs before and after must agree within [Tolerance], in float64. It does so on the
+// parameters given and on random ones, where no accident (a bias that is still zero) hides a mistake; tensors of
+// s.Constant keep their values there. A final Softmax, which would hide differences of what saturates it, is seen through.
+//
+// The proof must be able to fail. So each axis on which a group stands is also permuted alone, which must change the
+// outputs by more than [Sensitivity]: otherwise the proof would not notice if the axis were wrong, and the axis is listed
+// in Proof.Inert. A group all of whose axes are inert is listed in Proof.Unproven.
+//
+// A symmetry that does not hold is a *[GroupError] naming the group at fault. Outputs that are not finite are an error.
+// The result depends on the seed alone, not on the number of threads. Cost: a run of the network for each axis.
+func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]*tensor.Tensor, opt VerifyOptions) (*Proof, error) {
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	logits, _ := nn.StripSoftmax(g)
+	r, err := newVerifyRun(logits, opt.Threads)
+	if err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	defer r.close()
+	rng := rand.New(rand.NewPCG(opt.Seed, verifyStream))
+	if opt.Samples <= 0 {
+		opt.Samples = defaultSamples
+	}
+	if err := r.setInputs(append(randomInputs(rng, opt.Samples*r.row), widen(opt.Inputs)...)); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
+	v := &verifier{run: r, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}
+	trials := []trial{
+		{params: params, alignment: s.moving(rng)},
+		{params: s.randomParams(rng, params), alignment: s.moving(rng), random: true},
+	}
+	for _, t := range trials {
+		if err := v.holds(ctx, t); err != nil {
+			return nil, fmt.Errorf("verify: %w", err)
+		}
+	}
+	// Random parameters first: with them hardly an axis is left to try with the others.
+	for _, t := range slices.Backward(trials) {
+		if err := v.sensitive(ctx, t); err != nil {
+			return nil, fmt.Errorf("verify: %w", err)
+		}
+	}
+	v.conclude()
+	return v.proof, nil
+}
+
+// verifyStream keeps the draws of Verify apart from others of the same seed.
+const verifyStream = 0x7665726966790000
+
+// trial is one set of parameters and the alignment tried on it.
+type trial struct {
+	params    map[string]*tensor.Tensor
+	alignment *Alignment
+	random    bool
+}
+
+// verifier collects a proof.
+type verifier struct {
+	run      *verifyRun
+	symmetry *Symmetry
+	seen     map[AxisRef]bool // the axes that change the outputs when permuted alone
+	proof    *Proof
+}
+
+// holds compares the outputs before and after the trial's alignment.
+func (v *verifier) holds(ctx context.Context, t trial) error {
+	before, err := v.run.with(ctx, t.params)
+	if err != nil && t.random {
+		return fmt.Errorf("with random parameters: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	deviation, err := v.deviation(ctx, t, before, len(v.symmetry.Groups))
+	if err != nil {
+		return err
+	}
+	if deviation > Tolerance {
+		return v.blame(ctx, t, before, deviation)
+	}
+	v.proof.MaxDeviation = max(v.proof.MaxDeviation, deviation)
+	v.proof.Samples += v.run.samples
+	return nil
+}
+
+// deviation is what the trial's alignment of the first groups, the others staying as they are, does to the outputs.
+func (v *verifier) deviation(ctx context.Context, t trial, before []float64, groups int) (float64, error) {
+	a := v.symmetry.Identity()
+	for _, g := range v.symmetry.Groups[:groups] {
+		a.Perms[g.Name] = t.alignment.Perms[g.Name]
+	}
+	moved, err := v.symmetry.Apply(a, t.params)
+	if err != nil {
+		return 0, err
+	}
+	after, err := v.run.with(ctx, moved)
+	if err != nil {
+		return 0, err
+	}
+	return outputDeviation(after, before), nil
+}
+
+// blame finds the group at fault by bisection: with the first good groups moved the outputs stay, with the first bad ones
+// they change. Good is below bad throughout, so that in the end one group makes the difference.
+func (v *verifier) blame(ctx context.Context, t trial, before []float64, deviation float64) error {
+	good, bad := 0, len(v.symmetry.Groups)
+	for good+1 < bad {
+		middle := (good + bad) / 2
+		d, err := v.deviation(ctx, t, before, middle)
+		if err != nil {
+			return err
+		}
+		if d > Tolerance {
+			bad, deviation = middle, d
+		} else {
+			good = middle
+		}
+	}
+	return &GroupError{Group: v.symmetry.Groups[bad-1].Name, Deviation: deviation, Random: t.random}
+}
+
+// sensitive permutes each axis that no trial has seen so far alone.
+func (v *verifier) sensitive(ctx context.Context, t trial) error {
+	before, err := v.run.with(ctx, t.params)
+	if err != nil {
+		return err
+	}
+	for _, ref := range v.symmetry.axisRefs() {
+		if v.seen[ref] {
+			continue
+		}
+		moved, err := v.symmetry.permuteAlone(ref, t)
+		if err != nil {
+			return err
+		}
+		after, err := v.run.instead(ctx, moved, t.params)
+		if err != nil {
+			return err
+		}
+		v.seen[ref] = outputDeviation(after, before) > Sensitivity
+	}
+	return nil
+}
+
+// conclude lists what was not seen, in the order of the groups.
+func (v *verifier) conclude() {
+	proven := map[string]bool{}
+	for _, ref := range v.symmetry.axisRefs() {
+		if v.seen[ref] {
+			proven[ref.Group] = true
+		} else {
+			v.proof.Inert = append(v.proof.Inert, ref)
+		}
+	}
+	for _, g := range v.symmetry.Groups {
+		if g.Size > 1 && !proven[g.Name] {
+			v.proof.Unproven = append(v.proof.Unproven, g.Name)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package symmetry
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// moving draws an alignment that moves each group of two or more units, and each permutation of a family.
+func (s *Symmetry) moving(rng *rand.Rand) *Alignment {
+	a := s.Identity()
+	for _, g := range s.Groups {
+		for perm := range slices.Chunk(a.Perms[g.Name], g.Size) {
+			for g.Size > 1 && isIdentity(perm, g.Size) {
+				rng.Shuffle(g.Size, func(i, j int) { perm[i], perm[j] = perm[j], perm[i] })
+			}
+		}
+	}
+	return a
+}
+
+// randomParams draws new values for all tensors of floats but the constants, which come as they are. Matrices are normal
+// with variance 2/fan-in, which carries signals through ReLU networks of any depth: He, Zhang, Ren, Sun, "Delving Deep
+// into Rectifiers", ICCV 2015, arXiv:1502.01852. Vectors lie in [1/2, 3/2), which suits biases, scales and variances.
+func (s *Symmetry) randomParams(rng *rand.Rand, params map[string]*tensor.Tensor) map[string]*tensor.Tensor {
+	out := make(map[string]*tensor.Tensor, len(params))
+	for _, name := range sortedKeys(params) {
+		t := params[name]
+		if s.Constant[name] || !t.DType().IsFloat() {
+			out[name] = t
+			continue
+		}
+		drawn := tensor.New(tensor.F64, t.Shape())
+		fillRandom(rng, tensor.Of[float64](drawn), t.Shape())
+		out[name] = drawn
+	}
+	return out
+}
+
+func fillRandom(rng *rand.Rand, data []float64, shape tensor.Shape) {
+	if len(shape) < 2 {
+		for i := range data {
+			data[i] = 0.5 + rng.Float64()
+		}
+		return
+	}
+	deviation := math.Sqrt(2 * float64(shape[0]) / float64(max(1, len(data))))
+	for i := range data {
+		data[i] = deviation * rng.NormFloat64()
+	}
+}
+
+func randomInputs(rng *rand.Rand, n int) []float64 {
+	x := make([]float64, n)
+	for i := range x {
+		x[i] = rng.NormFloat64()
+	}
+	return x
+}
+
+func widen(x []float32) []float64 {
+	out := make([]float64, len(x))
+	for i, v := range x {
+		out[i] = float64(v)
+	}
+	return out
+}
+
+// axisRefs lists the axes on which groups of two or more units stand: by group in their order, then by tensor and axis.
+func (s *Symmetry) axisRefs() []AxisRef {
+	var refs []AxisRef
+	keys := sortedKeys(s.Layouts)
+	for _, g := range s.Groups {
+		if g.Size < 2 {
+			continue
+		}
+		for _, key := range keys {
+			layout := s.Layouts[key]
+			if s.numbers(key, g.Name) {
+				refs = append(refs, AxisRef{Group: g.Name, Tensor: key, Axis: -1})
+			}
+			for i, axis := range layout {
+				if axis.carries(g.Name) {
+					refs = append(refs, AxisRef{Group: g.Name, Tensor: key, Axis: i})
+				}
+			}
+		}
+	}
+	return refs
+}
+
+// numbers says whether a group numbers the tensors of a virtual stack.
+func (s *Symmetry) numbers(key, group string) bool {
+	if _, literal := s.Shapes[key]; literal {
+		return false
+	}
+	t, _, err := parseTemplate(key)
+	return err == nil && slices.Contains(t.holes, group)
+}
+
+// permuteAlone moves the units of a group on one axis of one tensor, or virtual stack, and nowhere else. All that stands
+// there otherwise is made fixed, but for the group's parents, which find its permutations and stay where they are. A group
+// that numbers a stack moves in the stack's name with each of its axes: there is no telling them apart.
+func (s *Symmetry) permuteAlone(ref AxisRef, t trial) (map[string]*tensor.Tensor, error) {
+	g, _ := s.Group(ref.Group)
+	layout := make(Layout, len(s.Layouts[ref.Tensor]))
+	for i, axis := range s.Layouts[ref.Tensor] {
+		for _, segment := range axis {
+			segment = slices.Clone(segment)
+			for k, f := range segment {
+				if !slices.Contains(g.Parents, f.Name) && (f.Name != g.Name || i != ref.Axis) {
+					segment[k].Name = ""
+				}
+			}
+			layout[i] = append(layout[i], segment)
+		}
+	}
+	alone := &Symmetry{
+		Groups: s.Groups, Fixed: s.Fixed, Shapes: s.Shapes,
+		Layouts: map[string]Layout{ref.Tensor: layout},
+	}
+	a := s.Identity()
+	a.Perms[g.Name] = t.alignment.Perms[g.Name]
+	tensors := map[string]*tensor.Tensor{}
+	for _, name := range s.Members(ref.Tensor) {
+		tensors[name] = t.params[name]
+	}
+	return alone.Apply(a, tensors)
+}

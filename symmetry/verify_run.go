@@ -1,0 +1,170 @@
+package symmetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/nn"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// Equivalent runs a network with two sets of parameters in float64 and returns the greatest deviation of their outputs,
+// max|Δ| / max(1, max|y|), y being the outputs of a: at most [Tolerance] where both compute the same. x holds n inputs one
+// after the other; where it is nil, n random ones are drawn, always the same, 32 where n is 0. samples is their number.
+// Outputs that are not finite are an error.
+func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Tensor, x []float32, n int,
+) (maxDeviation float64, samples int, err error) {
+	r, err := newVerifyRun(g, 0)
+	if err != nil {
+		return 0, 0, fmt.Errorf("verify: %w", err)
+	}
+	defer r.close()
+	inputs := widen(x)
+	switch {
+	case x != nil && len(x) != n*r.row:
+		return 0, 0, fmt.Errorf("verify: %d inputs of %d elements do not make %d elements", n, r.row, len(x))
+	case x == nil:
+		if n <= 0 {
+			n = defaultSamples
+		}
+		inputs = randomInputs(rand.New(rand.NewPCG(0, verifyStream)), n*r.row)
+	}
+	if err := r.setInputs(inputs); err != nil {
+		return 0, 0, fmt.Errorf("verify: %w", err)
+	}
+	var outputs [2][]float64
+	for i, params := range []map[string]*tensor.Tensor{a, b} {
+		if outputs[i], err = r.with(ctx, params); err != nil {
+			return 0, 0, fmt.Errorf("verify: %s network: %w", [2]string{"first", "second"}[i], err)
+		}
+	}
+	return outputDeviation(outputs[1], outputs[0]), r.samples, nil
+}
+
+// outputDeviation is max|got-want| / max(1, max|want|).
+func outputDeviation(got, want []float64) float64 {
+	diff, size := 0.0, 1.0
+	for i, y := range want {
+		diff, size = max(diff, math.Abs(got[i]-y)), max(size, math.Abs(y))
+	}
+	return diff / size
+}
+
+// batchRows is how many inputs run at a time, unless the graph fixes the number.
+const batchRows = 128
+
+// verifyRun runs a network in float64, always on the same inputs.
+type verifyRun struct {
+	graph   *graph.Graph
+	engine  *nn.Engine[float64]
+	specs   map[string]nn.ParamSpec
+	batch   int // inputs at a time
+	fixed   bool
+	inputs  []float64
+	samples int
+	row     int // elements of one input
+}
+
+func newVerifyRun(g *graph.Graph, threads int) (*verifyRun, error) {
+	e, err := nn.New[float64](g, nn.Options{Threads: threads})
+	if err != nil {
+		return nil, err
+	}
+	r := &verifyRun{graph: g, engine: e, specs: map[string]nn.ParamSpec{}, batch: batchRows}
+	for _, s := range e.Specs() {
+		r.specs[s.Name] = s
+	}
+	// The engine has seen to it that there is one input, and that no extent but the first is a symbol.
+	shape := g.Inputs[0].Shape
+	r.row = 1
+	for _, d := range shape[1:] {
+		r.row *= d.Size
+	}
+	if shape[0].IsFixed() {
+		r.batch, r.fixed = shape[0].Size, true
+	} else {
+		r.row *= shape[0].Size
+	}
+	return r, nil
+}
+
+func (r *verifyRun) close() { r.engine.Close() }
+
+// setInputs takes whole inputs. Where the graph fixes how many run at a time the last one is repeated until they are full.
+func (r *verifyRun) setInputs(x []float64) error {
+	if len(x) == 0 || len(x)%r.row != 0 {
+		return fmt.Errorf("inputs have %d elements each: %d elements are not a number of them", r.row, len(x))
+	}
+	r.samples = len(x) / r.row
+	last := x[len(x)-r.row:]
+	for r.fixed && len(x)%(r.batch*r.row) != 0 {
+		x = append(x, last...)
+	}
+	r.inputs = x
+	return nil
+}
+
+// with sets all parameters and returns all outputs on all inputs.
+func (r *verifyRun) with(ctx context.Context, params map[string]*tensor.Tensor) ([]float64, error) {
+	if err := r.engine.SetParams(params); err != nil {
+		return nil, err
+	}
+	return r.outputs(ctx)
+}
+
+// instead returns the outputs with some tensors in place of those that are set, and sets those again.
+func (r *verifyRun) instead(ctx context.Context, some, params map[string]*tensor.Tensor) ([]float64, error) {
+	if err := r.set(some); err != nil {
+		return nil, err
+	}
+	y, err := r.outputs(ctx)
+	back := make(map[string]*tensor.Tensor, len(some))
+	for name := range some {
+		back[name] = params[name]
+	}
+	return y, errors.Join(err, r.set(back))
+}
+
+// set overwrites some parameters of known shape.
+func (r *verifyRun) set(params map[string]*tensor.Tensor) error {
+	for _, name := range sortedKeys(params) {
+		s, ok := r.specs[name]
+		if !ok {
+			continue
+		}
+		t, err := params[name].Convert(tensor.F64)
+		if err != nil {
+			return fmt.Errorf("tensor %q: %w", name, err)
+		}
+		copy(r.engine.Params()[s.Offset:s.Offset+s.Len], tensor.Of[float64](t))
+	}
+	return nil
+}
+
+// outputs runs all inputs.
+func (r *verifyRun) outputs(ctx context.Context) ([]float64, error) {
+	var all []float64
+	for lo := 0; lo < len(r.inputs); lo += r.batch * r.row {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		x := r.inputs[lo:min(lo+r.batch*r.row, len(r.inputs))]
+		if _, err := r.engine.Forward(x, len(x)/r.row); err != nil {
+			return nil, err
+		}
+		for _, name := range r.graph.Outputs {
+			y, _ := r.engine.Value(name)
+			for _, v := range y {
+				if math.IsNaN(v) || math.IsInf(v, 0) {
+					return nil, fmt.Errorf("output %q is not finite: %v", name, v)
+				}
+			}
+			all = append(all, y...)
+		}
+	}
+	return all, nil
+}
