@@ -202,6 +202,39 @@ func checkThreads[T Float](t *testing.T, e *implementation[T]) {
 
 func TestGemmThreads(t *testing.T) { forEach(t, checkThreads[float32], checkThreads[float64]) }
 
+// checkPacking compares panels, whole and partial, with the definition: line i at depth p is element p*width+i, and lines that do not exist are
+// zero.
+func checkPacking[T Float](t *testing.T, e *implementation[T]) {
+	for _, width := range []int{e.mr, e.nr} {
+		for have := 1; have <= width; have++ {
+			for _, depth := range []int{1, 7, 15, 16, 17, 31, 32, 40} {
+				what := fmt.Sprintf("%d of %d lines, depth %d", have, width, depth)
+				along, across := newGuarded[T](have%3, width*depth), newGuarded[T](depth%3, width*depth)
+				src := make([]T, max(have*(depth+2), depth*(have+1)))
+				for i := range src {
+					src[i] = T(i + 1)
+				}
+				e.packLines(along.data, width, have, src[:have*(depth+2)-2], depth+2, depth)
+				e.packRows(across.data, width, have, src[:depth*(have+1)-1], have+1, depth)
+				along.check(t, what)
+				across.check(t, what)
+				for i := range width * depth {
+					line, p := i%width, i/width
+					var wantAlong, wantAcross T
+					if line < have {
+						wantAlong, wantAcross = src[line*(depth+2)+p], src[p*(have+1)+line]
+					}
+					if along.data[i] != wantAlong || across.data[i] != wantAcross {
+						t.Fatalf("%s: element %d is %v and %v, want %v and %v", what, i, along.data[i], across.data[i], wantAlong, wantAcross)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestPacking(t *testing.T) { forEach(t, checkPacking[float32], checkPacking[float64]) }
+
 func TestGemmOverwritesNonFinite(t *testing.T) {
 	c := []float32{float32(math.NaN()), float32(math.Inf(1))}
 	Gemm(nil, false, false, 1, 2, 0, nil, 0, nil, 2, 0, c, 2)
