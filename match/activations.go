@@ -257,7 +257,7 @@ func (m *moments) units(dst *[]float32, v siteValue) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if want := layout.Shape(); len(v.data) != want.Len() {
+	if want, err := layout.Shape().Elements(); err != nil || len(v.data) != want {
 		return 0, fmt.Errorf("match: site %q: %d values, shape %v", m.site.Value, len(v.data), v.shape)
 	}
 	// In a concatenation the same units may stand in several blocks: each adds samples.

@@ -140,3 +140,9 @@ func Params(method Method, a, b map[string]*tensor.Tensor, lambda float64) (map[
 	}
 	return out, nil
 }
+
+// bytesPerSecond is a cautious rate of reading two models, combining them and writing one, on one core of a desktop machine.
+const bytesPerSecond = 500e6
+
+// Seconds foresees the time of executing the plan.
+func (p *Plan) Seconds() float64 { return 3 * float64(p.Bytes) / bytesPerSecond }

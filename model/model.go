@@ -250,3 +250,23 @@ func Save(ctx context.Context, path string, params map[string]*tensor.Tensor, cf
 	}
 	return checkpoint.WriteSafetensors(ctx, path, entries, meta)
 }
+
+// SameNetwork reports how the architectures of two models differ, as far as both are known. How they were initialised and trained is no part of it.
+func SameNetwork(a, b *Model) error {
+	if a.Config == nil || b.Config == nil {
+		return nil
+	}
+	var text [2]string
+	for i, m := range []*Model{a, b} {
+		c := *m.Config
+		c.Init, c.Dropout = "", 0
+		var err error
+		if text[i], err = c.Encode(); err != nil {
+			return fmt.Errorf("model: %q: %w", m.Path, err)
+		}
+	}
+	if text[0] != text[1] {
+		return fmt.Errorf("model: %q and %q are different networks: %s and %s", a.Path, b.Path, text[0], text[1])
+	}
+	return nil
+}
