@@ -135,8 +135,8 @@ func (t nameTable) mover(st stack, a *Alignment) mover {
 	m := mover{stack: st, axes: make([]axisMove, len(st.layout))}
 	for i := range st.layout {
 		m.axes[i] = t.axisMove(st.layout, i, a)
-		if !m.axes[i].moves {
-			m.axes[i].cross = nil
+		if n := m.axes[i].length; !m.axes[i].moves {
+			m.axes[i] = axisMove{segments: [][]factorMove{{{size: n, stride: 1}}}, length: n}
 		}
 	}
 	return m
@@ -305,7 +305,7 @@ func (p *axisMove) table() [][]int32 {
 }
 
 // takeElements gathers where the place on one axis depends on the position on another. What lies behind the last axis
-// that moves is copied whole.
+// that matters is copied whole.
 func (m *mover) takeElements(virtual []int, load func(int) (*tensor.Tensor, error)) (*tensor.Tensor, error) {
 	like, err := load(m.flat(virtual, 0, len(virtual)))
 	if err != nil {
@@ -315,10 +315,10 @@ func (m *mover) takeElements(virtual []int, load func(int) (*tensor.Tensor, erro
 	if out.Len() == 0 {
 		return out, nil
 	}
-	last := len(m.axes)
+	last := m.lastAxis()
 	block := out.DType().Size()
-	for ; last > len(virtual) && !m.axes[last-1].moves; last-- {
-		block *= m.axes[last-1].length
+	for _, p := range m.axes[last:] {
+		block *= p.length
 	}
 	tables := make([][][]int32, last)
 	for k := range tables {
@@ -341,6 +341,20 @@ func (m *mover) takeElements(virtual []int, load func(int) (*tensor.Tensor, erro
 		target = target[copy(target[:block], data[offset:]):]
 	}
 	return out, nil
+}
+
+// lastAxis is the number of axes up to the last one that moves, holds a parent of one that does, or is virtual.
+func (m *mover) lastAxis() int {
+	last := len(m.virtual)
+	for k, p := range m.axes {
+		if p.moves {
+			last = max(last, k+1)
+		}
+		for _, c := range p.cross {
+			last = max(last, c.axis+1)
+		}
+	}
+	return last
 }
 
 // flat is the row-major index over the axes from first to before last.

@@ -25,6 +25,8 @@ const notInSpec = "not in the specification file"
 //	sizes: {heads: 12}        # only for what the shapes leave open
 //	fixed: {direction: 2}     # named extents that do not move but may be parents
 //
+// In a flow mapping ({w: "f[e] d"}) YAML wants quotes around text with brackets.
+//
 // The JSON form is that of the authors' Python code: tensor name -> one entry per axis, a group's name or null.
 //
 //	{"fc1.weight": ["h1", null], "fc1.bias": ["h1"]}
@@ -323,7 +325,7 @@ func (s *Symmetry) MarshalSpec() ([]byte, error) {
 	fixed := map[string]int{}
 	for _, key := range sortedKeys(s.Layouts) {
 		layout := s.Layouts[key]
-		fmt.Fprintf(&b, "  %s: %s\n", yamlScalar(key), yamlScalar(formatLayout(layout, names.parents)))
+		fmt.Fprintf(&b, "  %s: %s\n", yamlKey(key), yamlScalar(formatLayout(layout, names.parents)))
 		st, err := s.stackOf(key, names)
 		if err != nil {
 			return nil, err
@@ -345,7 +347,7 @@ func writeSizes(b *bytes.Buffer, section string, sizes map[string]int) {
 	}
 	fmt.Fprintf(b, "%s:\n", section)
 	for _, name := range sortedKeys(sizes) {
-		fmt.Fprintf(b, "  %s: %d\n", yamlScalar(name), sizes[name])
+		fmt.Fprintf(b, "  %s: %d\n", yamlKey(name), sizes[name])
 	}
 }
 
@@ -379,32 +381,51 @@ func (s *Symmetry) openSizes() (map[string]int, error) {
 	}
 }
 
-// yamlScalar writes text plain where every YAML reader takes it for the string that it is, else in double quotes.
+// yamlKey keeps a key a string for readers that tell numbers from strings.
+func yamlKey(text string) string {
+	if text != "" && isDigit(text[0]) {
+		return yamlQuoted(text)
+	}
+	return yamlScalar(text)
+}
+
+// yamlScalar writes text plain where every YAML reader takes it for the text that it is, else in double quotes.
 func yamlScalar(text string) string {
 	if plainScalar(text) {
 		return text
 	}
+	return yamlQuoted(text)
+}
+
+// yamlQuoted is a JSON string, which YAML reads, with brackets escaped where the screen for nesting would mind them.
+func yamlQuoted(text string) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(text) // a string always encodes
-	return strings.TrimSuffix(b.String(), "\n")
+	quoted := strings.TrimSuffix(b.String(), "\n")
+	if _, err := screenLine(quoted); err != nil {
+		quoted = strings.NewReplacer("[", `\u005b`, "{", `\u007b`).Replace(quoted)
+	}
+	return quoted
 }
 
+// plainScalar knows only what layouts and names of tensors are usually made of; all else is quoted.
 func plainScalar(text string) bool {
 	const (
-		first  = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_("
-		inside = first + "0123456789 .-+)[]{}/"
+		letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+		digits  = "0123456789"
 	)
-	if text == "" || (!strings.Contains(first, text[:1]) && strings.Trim(text, "0123456789 ") != "") {
-		return false
-	}
-	if strings.Trim(text, inside) != "" || strings.HasSuffix(text, " ") {
+	isNumbers := strings.Trim(text, digits+" ") == ""
+	if text == "" || !(strings.Contains(letters+"(", text[:1]) || isNumbers) || strings.TrimSpace(text) != text {
 		return false
 	}
 	switch strings.ToLower(text) {
 	case "true", "false", "null", "yes", "no", "on", "off", "y", "n":
 		return false
 	}
-	return !strings.ContainsFunc(text, func(r rune) bool { return !strings.ContainsRune(inside, r) })
+	_, err := screenLine(text)
+	return err == nil && !strings.ContainsFunc(text, func(r rune) bool {
+		return !strings.ContainsRune(letters+digits+" .-+()[]{}/", r)
+	})
 }
