@@ -16,6 +16,7 @@ type atom struct {
 	joined *atom   // towards the root
 	parts  []*atom // of a root that was split
 	why    string  // of a leaf that keeps its order: the reason
+	jammed bool    // of such a leaf: it stands in the place of other factors, too, so that no family can be told its index
 }
 
 // newAtom makes a free factor; symbolic extents, as the batch, keep their order.
@@ -30,6 +31,9 @@ func (inf *inference) newAtom(size graph.Dim) *atom {
 
 func (a *atom) root() *atom {
 	for a.joined != nil {
+		if a.joined.joined != nil {
+			a.joined = a.joined.joined // halves the path for the next time
+		}
 		a = a.joined
 	}
 	return a
@@ -69,13 +73,17 @@ func union(a, b *atom) {
 	if a.why == "" {
 		a.why = b.why
 	}
+	a.jammed = a.jammed || b.jammed
 }
 
 // split cuts a leaf into outer and inner; their product is its size.
 func (inf *inference) split(a *atom, outer, inner graph.Dim) {
 	a.parts = []*atom{inf.newAtom(outer), inf.newAtom(inner)}
-	if a.why != "" {
-		pinAll(a.parts, a.why)
+	for _, part := range a.parts {
+		part.jammed = a.jammed
+		if part.why == "" {
+			part.why = a.why
+		}
 	}
 }
 
@@ -84,6 +92,9 @@ func (inf *inference) split(a *atom, outer, inner graph.Dim) {
 func (inf *inference) unify(x, y []*atom, why string) {
 	x, y = inf.unifyFront(x, y)
 	x, y = inf.unifyBack(x, y)
+	for _, a := range leaves(slices.Concat(x, y)) {
+		a.jammed = true
+	}
 	pinAll(x, why)
 	pinAll(y, why)
 }

@@ -12,34 +12,36 @@ type classes struct {
 // classify finds the groups and which of them are families.
 func (inf *inference) classify() classes {
 	c := classes{parents: map[*atom][]*atom{}, order: inf.appearance()}
-	depends := inf.dependence()
-	free := inf.freeInParams()
-	var visit func(b *atom) // ends, since dependence is transitive and ties are broken by order
-	visit = func(b *atom) {
-		if slices.Contains(c.groups, b) {
-			return
-		}
+	depends, free := inf.dependence(), inf.freeInParams()
+	byAppearance := func(x, y *atom) int { return c.order[x] - c.order[y] }
+	slices.SortFunc(free, byAppearance)
+	for _, b := range free {
 		for a := range depends[b] {
-			if a.size.IsFixed() && (a.why != "" || !depends[a][b] || c.order[a] < c.order[b]) {
+			mutual := a.why == "" && depends[a][b]
+			if a.size.IsFixed() && !a.jammed && (!mutual || c.order[a] < c.order[b]) {
 				c.parents[b] = append(c.parents[b], a)
 			}
 		}
-		slices.SortFunc(c.parents[b], func(x, y *atom) int { return c.order[x] - c.order[y] })
-		for _, a := range c.parents[b] {
-			if a.why == "" {
-				visit(a)
-			}
-		}
-		c.groups = append(c.groups, b)
+		slices.SortFunc(c.parents[b], byAppearance)
 	}
-	slices.SortFunc(free, func(x, y *atom) int { return c.order[x] - c.order[y] })
 	for _, b := range free {
-		visit(b)
+		c.list(b)
 	}
 	for _, b := range c.groups {
 		slices.SortStableFunc(c.parents[b], func(x, y *atom) int { return slices.Index(c.groups, x) - slices.Index(c.groups, y) })
 	}
 	return c
+}
+
+// list appends a group after its parents. It ends since dependence is transitive and ties are broken by order.
+func (c *classes) list(b *atom) {
+	if b.why != "" || slices.Contains(c.groups, b) {
+		return
+	}
+	for _, a := range c.parents[b] {
+		c.list(a)
+	}
+	c.groups = append(c.groups, b)
 }
 
 // appearance numbers the factors as they first appear.
@@ -102,10 +104,10 @@ func (inf *inference) dependence() map[*atom]map[*atom]bool {
 	return depends
 }
 
-// place is one factor of one index of a space.
+// place is one factor of one index of a space; number tells apart the factors of one index.
 type place struct {
-	factor *atom
-	index  int
+	factor        *atom
+	index, number int
 }
 
 // dependence calls restrict for every place with the factors that the factor there may depend on, as far as this space goes: each facet that
@@ -117,8 +119,7 @@ func (s *indexSpace) dependence(restrict func(b *atom, allowed map[*atom]bool)) 
 	for i, f := range s.facets {
 		for _, index := range f.present() {
 			for n, a := range factors[index] {
-				// A place is known by its index and its number there; factors of one index are told apart by it.
-				seen[i] = append(seen[i], place{a, index*maxFactors + n})
+				seen[i] = append(seen[i], place{a, index, n})
 			}
 		}
 		for _, p := range seen[i] {
@@ -137,9 +138,6 @@ func (s *indexSpace) dependence(restrict func(b *atom, allowed map[*atom]bool)) 
 		restrict(p.factor, allowed)
 	}
 }
-
-// maxFactors exceeds the number of factors of an axis: each is at least 2, or one of at most 16 symbols.
-const maxFactors = 128
 
 // accompanies says that every facet with the place p has the place q, and the factor of q nowhere else.
 func accompanies(facets [][]place, p, q place) bool {

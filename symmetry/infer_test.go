@@ -315,6 +315,22 @@ var inferCases = []inferCase{
 			out.weight 1 (3 4): node "q" (Reshape): strides do not divide`,
 	},
 	{
+		name: "what two factorisations pin is no parent",
+		build: func(b *graph.Builder) {
+			h := b.Reshape("r", b.Relu("h", b.Linear("z", input(b, 7), "in", 12, 7, true)), 0, 2, 2, 3)
+			w := b.Param("w", 6, 12)
+			u := b.Gemm("u", b.Flatten("fu", h, 1), w, "")
+			v := b.Gemm("v", b.Flatten("fv", b.Transpose("t", h, 0, 1, 3, 2), 1), w, "")
+			b.Output(b.Linear("y", b.Relu("uv", b.Add("s", u, v)), "out", 2, 6, false))
+		},
+		groups: "in:2 w:6",
+		layouts: `
+			in.weight: (in 2 3) 7
+			in.bias: (in 2 3)
+			w: w (in 2 3)
+			out.weight: 2 w`,
+	},
+	{
 		name:   "attention",
 		build:  attention,
 		groups: "emb:6 q.0:2 q.1[q.0]:4 v.1[q.0]:5 up:7",
