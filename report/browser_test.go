@@ -67,7 +67,7 @@ const measureLayout = `(() => {
 	const inner = document.documentElement.clientWidth;
 	const shown = [...document.querySelectorAll('figure svg')].filter(s => s.getBoundingClientRect().width > 0);
 	const outside = [...document.querySelectorAll('body *')]
-		.filter(e => !e.closest('.scroll > *') && e.getBoundingClientRect().right > inner + 1)
+		.filter(e => !e.ownerSVGElement && !e.closest('.scroll > *') && e.getBoundingClientRect().right > inner + 1)
 		.map(e => e.tagName + ' ' + e.textContent.slice(0, 40));
 	return {
 		Inner: inner, Scroll: document.documentElement.scrollWidth, Outside: outside,

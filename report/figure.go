@@ -88,11 +88,11 @@ func (f *Figure) inline(l layout) (string, error) {
 }
 
 // drawingFixes mend what the SVG writer of gonum/plot leaves to chance: it names one font family, which the reader may
-// lack (Arial has the same widths), and calls a PNG a JPEG.
+// lack (Arial has the same widths), calls a PNG a JPEG, and does not say that an image fills its rectangle.
 var drawingFixes = strings.NewReplacer(
 	"font-family:Liberation Sans;", "font-family:'Liberation Sans',Arial,Helvetica,sans-serif;",
 	"font-variant:normal;font-weight:normal;font-style:normal;", "",
-	"data:image/jpg;base64,", "data:image/png;base64,",
+	`xlink:href="data:image/jpg;base64,`, `preserveAspectRatio="none" xlink:href="data:image/png;base64,`,
 )
 
 // render returns what stands between <svg> and </svg>, and the size in points.

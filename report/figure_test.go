@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"gonum.org/v1/plot/vg"
 	"pgregory.net/rapid"
 
 	"github.com/rebasin/rebasin/eval"
@@ -99,6 +100,9 @@ func TestSVGsAreWellFormedAndDescribed(t *testing.T) {
 			}
 			if d.count["path"] < 20 {
 				t.Errorf("only %d paths", d.count["path"])
+			}
+			if n := bytes.Count(svg, []byte(`preserveAspectRatio="none"`)); n != d.count["image"] {
+				t.Errorf("%d of %d images fill their rectangles", n, d.count["image"])
 			}
 			if bytes.Contains(svg, []byte("image/jpg")) || bytes.Contains(svg, []byte("font-family:Liberation")) {
 				t.Error("what the SVG writer leaves to chance is not mended")
@@ -375,6 +379,28 @@ func TestHostileNames(t *testing.T) {
 			t.Errorf("a label of %d characters", len([]rune(s)))
 		}
 	}
+}
+
+// TestTagsLeavePointsFree places names on maps that have room for them: they stay on the map and off the point.
+func TestTagsLeavePointsFree(t *testing.T) {
+	length := func(t *rapid.T, name string, low, high float64) vg.Length {
+		return vg.Length(rapid.Float64Range(low, high).Draw(t, name))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		area := vg.Rectangle{Min: vg.Point{X: 40, Y: 30}, Max: vg.Point{X: 40 + length(t, "wide", 80, 400), Y: 30 + length(t, "high", 60, 400)}}
+		at := vg.Point{X: length(t, "x", float64(area.Min.X), float64(area.Max.X)), Y: length(t, "y", float64(area.Min.Y), float64(area.Max.Y))}
+		above := rapid.Bool().Draw(t, "above")
+		box := tagBox(area, vg.Point{X: 60, Y: 16}, at, above)
+		if box.Min.X < area.Min.X || box.Max.X > area.Max.X || box.Min.Y < area.Min.Y || box.Max.Y > area.Max.Y {
+			t.Errorf("plate %v leaves the map %v", box, area)
+		}
+		if box.Min.Y < at.Y+tagAway-.001 && box.Max.Y > at.Y-tagAway+.001 {
+			t.Errorf("plate %v covers the point %v", box, at)
+		}
+		if room := area.Max.Y - at.Y; above && room > 40 && box.Min.Y < at.Y {
+			t.Errorf("plate %v is below the point %v, though there is room above", box, at)
+		}
+	})
 }
 
 func TestLooksStayApart(t *testing.T) {

@@ -231,21 +231,32 @@ func (f *planeFigure) drawModels(c draw.Canvas, x, y func(float64) vg.Length) {
 	}
 }
 
-// drawTag writes a name on a white plate above or below a point, inside the canvas.
+const (
+	tagPad  = vg.Length(3) // around the name, and between the plate and the border of the map
+	tagAway = vg.Length(9) // between the point and the plate
+)
+
+// drawTag writes a name on a white plate beside a point.
 func drawTag(c draw.Canvas, name string, at vg.Point, above bool) {
-	const pad, away = vg.Length(3), vg.Length(9)
 	style := textStyle(mapInk, tickSize, draw.XLeft, draw.YBottom)
-	w, h := style.Width(name)+2*pad, tickSize+2*pad
-	box := vg.Rectangle{Min: vg.Point{X: at.X - w/2, Y: at.Y - away - h}}
-	if above {
-		box.Min.Y = at.Y + away
-	}
-	box.Min.X = max(c.Min.X+pad, min(box.Min.X, c.Max.X-w-pad))
-	box.Min.Y = max(c.Min.Y+pad, min(box.Min.Y, c.Max.Y-h-pad))
-	box.Max = vg.Point{X: box.Min.X + w, Y: box.Min.Y + h}
+	box := tagBox(c.Rectangle, vg.Point{X: style.Width(name) + 2*tagPad, Y: tickSize + 2*tagPad}, at, above)
 	c.SetColor(color.NRGBA{R: 255, G: 255, B: 255, A: 225})
 	c.Fill(box.Path())
-	c.FillText(style, vg.Point{X: box.Min.X + pad, Y: box.Min.Y + pad + style.FontExtents().Descent}, name)
+	c.FillText(style, vg.Point{X: box.Min.X + tagPad, Y: box.Min.Y + tagPad + style.FontExtents().Descent}, name)
+}
+
+// tagBox places a plate above or below a point: on the other side where there is no room on the wanted one, and moved
+// sideways as far as keeps it on the map.
+func tagBox(area vg.Rectangle, size, at vg.Point, above bool) vg.Rectangle {
+	up, down := at.Y+tagAway, at.Y-tagAway-size.Y
+	upFits, downFits := up+size.Y <= area.Max.Y-tagPad, down >= area.Min.Y+tagPad
+	y := down
+	if above && (upFits || !downFits) || upFits && !downFits {
+		y = up
+	}
+	x := max(area.Min.X+tagPad, min(at.X-size.X/2, area.Max.X-size.X-tagPad))
+	low := vg.Point{X: x, Y: y}
+	return vg.Rectangle{Min: low, Max: low.Add(size)}
 }
 
 // rasterSide is the number of pixels along the longer side of the map: enough for edges that look smooth beneath the lines.
