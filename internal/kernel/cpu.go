@@ -50,8 +50,7 @@ func choose(offers []*implementation[float32], limit string) *implementation[flo
 
 // current is the implementation kernels on T run on.
 func current[T Float]() *implementation[T] {
-	var zero T
-	if unsafe.Sizeof(zero) == unsafe.Sizeof(float32(0)) {
+	if isFloat32[T]() {
 		return (*implementation[T])(unsafe.Pointer(chosen32))
 	}
 	return (*implementation[T])(unsafe.Pointer(chosen64))

@@ -88,7 +88,7 @@ var products32, products64 sync.Pool
 
 // products is the store of packing buffers for T.
 func products[T Float]() *sync.Pool {
-	if _, ok := asFloat32[T](nil); ok {
+	if isFloat32[T]() {
 		return &products32
 	}
 	return &products64
