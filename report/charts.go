@@ -44,7 +44,8 @@ func CurveFigure(opt CurveOptions, curves []landscape.Curve) (*Figure, error) {
 }
 
 // readingLines explains what all figures of metrics share.
-const readingLines = "Solid lines are test data, dashed lines training data; markers are set apart so that lines on top of each other can be told."
+const readingLines = "Solid lines are test data, dashed lines training data; " +
+	"markers are set apart so that lines on top of each other can be told."
 
 // lambdaTicks are quarters, with names under the ends. All have two lines, for labels of one stand at another height.
 func lambdaTicks(first, last string) plot.ConstantTicks {
