@@ -10,9 +10,13 @@ func offered() []*implementation[float32] {
 	if !cpu.X86.HasAVX2 || !cpu.X86.HasFMA {
 		return offers
 	}
-	offers = append(offers, &implementation[float32]{name: "avx2", engine: engineAVX2(), vectors: vectorsAVX2(), peak: peakOf(peakAVX2, 12*8)})
+	offers = append(offers, &implementation[float32]{
+		name: "avx2", engine: engineAVX2(), vectors: vectorsAVX2(), peak: peakOf(peakAVX2, 12*8),
+	})
 	if cpu.X86.HasAVX512F {
-		offers = append(offers, &implementation[float32]{name: "avx512", engine: engineAVX512(), vectors: vectorsAVX2(), peak: peakOf(peakAVX512, 24*16)})
+		offers = append(offers, &implementation[float32]{
+			name: "avx512", engine: engineAVX512(), vectors: vectorsAVX2(), peak: peakOf(peakAVX512, 24*16),
+		})
 	}
 	return offers
 }

@@ -33,11 +33,13 @@ const (
 )
 
 // Gemm computes C = beta*C + op(A)*op(B), where op(A) is m x k, op(B) is k x n, op(X) is X or, when its flag is set, its transpose, and all
-// matrices are stored by rows, lda, ldb and ldc elements apart. Beta is 0 or 1; 0 overwrites C, whatever it held. C must not overlap A or B.
+// matrices are stored by rows, lda, ldb and ldc elements apart. Beta is 0 or 1; 0 overwrites C, whatever it held. C must not overlap A or
+// B.
 //
 // The result does not depend on the number of threads. In steady state a call allocates nothing.
 //
-// Reference: K. Goto, R. A. van de Geijn (2008), Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3):12, doi:10.1145/1356052.1356053.
+// Reference: K. Goto, R. A. van de Geijn (2008), Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34(3):12,
+// doi:10.1145/1356052.1356053.
 // Departures: the blocks of A are packed once and shared by all threads, as B is, which balances the skinny products of training on small
 // batches; and several blocks of the depth are packed at a time, so that threads wait for each other less often and C stays in the cache.
 func Gemm[T Float](p *Pool, transA, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, beta T, c []T, ldc int) {
@@ -45,7 +47,9 @@ func Gemm[T Float](p *Pool, transA, transB bool, m, n, k int, a []T, lda int, b 
 }
 
 // gemmWith is Gemm on a given engine.
-func gemmWith[T Float](e *engine[T], p *Pool, transA, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, beta T, c []T, ldc int) {
+func gemmWith[T Float](
+	e *engine[T], p *Pool, transA, transB bool, m, n, k int, a []T, lda int, b []T, ldb int, beta T, c []T, ldc int,
+) {
 	if beta != 0 && beta != 1 {
 		panic(fmt.Sprintf("kernel: Gemm: beta is %v, not 0 or 1", beta))
 	}
@@ -69,8 +73,8 @@ func gemmWith[T Float](e *engine[T], p *Pool, transA, transB bool, m, n, k int, 
 		g = new(product[T])
 	}
 	g.engine, g.accumulate = e, beta == 1
-	g.a = operand[T]{data: a, ld: lda, alongDepth: !transA, lines: m, width: e.mr, packed: g.a.packed}
-	g.b = operand[T]{data: b, ld: ldb, alongDepth: transB, lines: n, width: e.nr, packed: g.b.packed}
+	g.a = operand[T]{data: a, ld: lda, alongDepth: !transA, width: e.mr, packed: g.a.packed}
+	g.b = operand[T]{data: b, ld: ldb, alongDepth: transB, width: e.nr, packed: g.b.packed}
 	g.c, g.ldc = c, ldc
 	g.multiply(p, m, n, k)
 	g.a.data, g.b.data, g.c = nil, nil, nil
@@ -115,8 +119,7 @@ type operand[T Float] struct {
 	data       []T
 	ld         int
 	alongDepth bool // neighbours in memory are neighbours along the depth
-	lines      int
-	width      int // lines of a panel
+	width      int  // lines of a panel
 
 	first, count int // the lines that are packed
 	packed       []T // panel after panel; lines beyond the last are zero

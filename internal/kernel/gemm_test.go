@@ -20,7 +20,8 @@ func (c gemmCase) String() string {
 	return fmt.Sprintf("transA=%v transB=%v m=%d n=%d k=%d gap=%d beta=%d", c.transA, c.transB, c.m, c.n, c.k, c.gap, c.beta)
 }
 
-// matrix returns a rows x cols matrix, stored transposed when trans is set, and its leading dimension. The gaps hold NaN, which must not be read.
+// matrix returns a rows x cols matrix, stored transposed when trans is set, and its leading dimension. The gaps hold NaN, which must not
+// be read.
 func matrix[T Float](rows, cols int, trans bool, gap int, value func() T) (data []T, ld int) {
 	if trans {
 		rows, cols = cols, rows
@@ -95,8 +96,8 @@ func checkGemm[T Float](t *testing.T, e *implementation[T], p *Pool, c gemmCase,
 // smallIntegers have products and sums without rounding, so that results are exact.
 func smallIntegers[T Float](rng *rand.Rand) func() T { return func() T { return T(rng.IntN(9) - 4) } }
 
-// variants calls f with every combination of transposes and beta, or, under the race detector, which has nothing more to find there, with one
-// that depends on the size.
+// variants calls f with every combination of transposes and beta, or, under the race detector, which has nothing more to find there, with
+// one that depends on the size.
 func variants(c gemmCase, f func(gemmCase)) {
 	for v := range 8 {
 		if raceDetector && v != (c.m+3*c.n+c.k)%8 {
@@ -202,8 +203,8 @@ func checkThreads[T Float](t *testing.T, e *implementation[T]) {
 
 func TestGemmThreads(t *testing.T) { forEach(t, checkThreads[float32], checkThreads[float64]) }
 
-// checkPacking compares panels, whole and partial, with the definition: line i at depth p is element p*width+i, and lines that do not exist are
-// zero.
+// checkPacking compares panels, whole and partial, with the definition: line i at depth p is element p*width+i, and lines that do not
+// exist are zero.
 func checkPacking[T Float](t *testing.T, e *implementation[T]) {
 	for _, width := range []int{e.mr, e.nr} {
 		for have := 1; have <= width; have++ {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Peak measures how many float32 operations the threads of the pool can do in a second, multiplication and addition counted apart, when nothing
-// has to be fetched: what Gemm is to be compared with. It is the best of several short runs.
+// Peak measures how many float32 operations the threads of the pool can do in a second, multiplication and addition counted apart, when
+// nothing has to be fetched: what Gemm is to be compared with. It is the best of several short runs.
 func Peak(p *Pool) float64 {
 	const tries, rounds = 10, 1 << 20
 	var best float64

@@ -60,8 +60,8 @@ func (p *Pool) Close() {
 	p.workers.Wait()
 }
 
-// Run calls t.Do(0) to t.Do(parts-1), each once, in any order and on any thread of the pool, and returns when all are done. It allocates nothing.
-// When a Do panics, no further part is begun and Run panics with the same value once those under way have ended.
+// Run calls t.Do(0) to t.Do(parts-1), each once, in any order and on any thread of the pool, and returns when all are done. It allocates
+// nothing. When a Do panics, no further part is begun and Run panics with the same value once those under way have ended.
 func (p *Pool) Run(parts int, t Task) {
 	if p == nil || p.threads == 1 || parts <= 1 || !p.running.TryLock() {
 		for part := range parts {

@@ -62,8 +62,8 @@ func Relu[T Float](dst, x []T) {
 	current[T]().relu(dst, x)
 }
 
-// ReluGrad stores in dx, which may be dy or y, the gradient of Relu given that of its output, dy, and the output y (or the input, which has the
-// same sign): dy where y > 0, else 0.
+// ReluGrad stores in dx, which may be dy or y, the gradient of Relu given that of its output, dy, and the output y (or the input, which
+// has the same sign): dy where y > 0, else 0.
 func ReluGrad[T Float](dx, dy, y []T) {
 	sameLength("ReluGrad", len(dx), len(dy), len(y))
 	current[T]().reluGrad(dx, dy, y)
@@ -90,8 +90,8 @@ func AddRowRelu[T Float](dst []T, rows, cols int, row []T) {
 	}
 }
 
-// SumRows stores in dst the sum of the rows of the rows x cols matrix x plus beta times what dst held. With beta 0 the old dst is not read. Rows
-// are added from first to last.
+// SumRows stores in dst the sum of the rows of the rows x cols matrix x plus beta times what dst held. With beta 0 the old dst is not
+// read. Rows are added from first to last.
 func SumRows[T Float](dst, x []T, rows, cols int, beta T) {
 	sameLength("SumRows", rows*cols, len(x))
 	sameLength("SumRows", cols, len(dst))

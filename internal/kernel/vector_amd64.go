@@ -2,8 +2,8 @@
 
 package kernel
 
-// vectorsAVX2 are the vector kernels in assembly: whole blocks there, what is left over in Go, to the same bytes. They are bound by memory or by
-// division, where wider registers gain nothing, and so serve AVX-512 too.
+// vectorsAVX2 are the vector kernels in assembly: whole blocks there, what is left over in Go, to the same bytes. They are bound by
+// memory or by division, where wider registers gain nothing, and so serve AVX-512 too.
 func vectorsAVX2() vectors[float32] {
 	return vectors[float32]{
 		axpy:  axpyBlocks,

@@ -2,8 +2,8 @@ package kernel
 
 import "math"
 
-// portableVectors are the vector kernels in Go. The conversions of products keep the compiler from fusing them with the additions that follow,
-// as it may on some processors.
+// portableVectors are the vector kernels in Go. The conversions of products keep the compiler from fusing them with the additions that
+// follow, as it may on some processors.
 func portableVectors[T Float]() vectors[T] {
 	return vectors[T]{
 		axpy: axpy[T], scale: scale[T], add: add[T], sub: sub[T], mul: mul[T], div: div[T], lerp: lerp[T],

@@ -40,7 +40,9 @@ func vectorCases[T Float]() []vectorCase[T] {
 		{"mul", 3, func(e *implementation[T], s [][]T) { e.mul(s[0], s[1], s[2]) }, func(x []T) { x[0] = mul(x[1], x[2]) }},
 		{"div", 3, func(e *implementation[T], s [][]T) { e.div(s[0], s[1], s[2]) }, func(x []T) { x[0] = div(x[1], x[2]) }},
 		{"add in place", 2, func(e *implementation[T], s [][]T) { e.add(s[0], s[0], s[1]) }, func(x []T) { x[0] = add(x[0], x[1]) }},
-		{"lerp", 3, func(e *implementation[T], s [][]T) { e.lerp(.7, alpha, s[0], s[1], s[2]) }, func(x []T) { x[0] = add(mul(.7, x[1]), mul(alpha, x[2])) }},
+		{"lerp", 3, func(e *implementation[T], s [][]T) { e.lerp(.7, alpha, s[0], s[1], s[2]) }, func(x []T) {
+			x[0] = add(mul(.7, x[1]), mul(alpha, x[2]))
+		}},
 		{"relu", 2, func(e *implementation[T], s [][]T) { e.relu(s[0], s[1]) }, func(x []T) { x[0] = relu(x[1]) }},
 		{"addRelu", 2, func(e *implementation[T], s [][]T) { e.addRelu(s[0], s[1]) }, func(x []T) { x[0] = relu(add(x[0], x[1])) }},
 		{"reluGrad", 3, func(e *implementation[T], s [][]T) { e.reluGrad(s[0], s[1], s[2]) }, func(x []T) {

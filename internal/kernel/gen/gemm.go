@@ -56,8 +56,8 @@ type tile struct {
 	broadcast  []reg.VecVirtual
 }
 
-// microKernel writes the multiplication of a panel of rows lines by the first vecs of the panelVecs vectors of one, unroll steps of the depth at
-// a time.
+// microKernel writes the multiplication of a panel of rows lines by the first vecs of the panelVecs vectors of one, unroll steps of the
+// depth at a time.
 func (g generator) microKernel(set vectorSet, rows, vecs, panelVecs, unroll int) {
 	cols := vecs * set.bytes / sizeFloat
 	g.begin(fmt.Sprintf("multiply%dx%d%s", rows, cols, set.suffix), "func(depth int, a, b, c []float32, ldc int, accumulate bool)",

@@ -14,8 +14,8 @@ func writePack(g generator) {
 	}
 }
 
-// packQuads writes the transposing copy: groups of four lines that run along the depth, sixteen depths at a time, which are a whole line of the
-// cache: when lines lie a power of two apart, it would not last until a second visit.
+// packQuads writes the transposing copy: groups of four lines that run along the depth, sixteen depths at a time, which are a whole line
+// of the cache: when lines lie a power of two apart, it would not last until a second visit.
 func (g generator) packQuads() {
 	g.begin("packQuadsAVX2", "func(dst []float32, width int, src []float32, ld, quads, sixteens int)",
 		"packs 4*quads lines of depth 16*sixteens: dst[p*width+i] = src[i*ld+p].")

@@ -55,7 +55,8 @@ func (g generator) vectorKernel(k vectorKernel) {
 		params = append(params, strings.Join(k.scalars, ", ")+" float32")
 	}
 	params = append(params, strings.Join(k.slices, ", ")+" []float32")
-	g.begin(k.name, "func("+strings.Join(params, ", ")+")", fmt.Sprintf("%s The length of %s is a multiple of %d.", k.doc, k.slices[0], block))
+	doc := fmt.Sprintf("%s The length of %s is a multiple of %d.", k.doc, k.slices[0], block)
+	g.begin(k.name, "func("+strings.Join(params, ", ")+")", doc)
 	f := &vectorFunc{generator: g, scalar: map[string]reg.VecVirtual{}, base: map[string]reg.Register{}}
 	for _, name := range k.scalars {
 		r := g.YMM()
@@ -113,43 +114,61 @@ func vectorKernels() []vectorKernel {
 
 func linearKernels() []vectorKernel {
 	return []vectorKernel{
-		{name: "axpyAVX2", doc: "adds alpha*x to y.", scalars: []string{"alpha"}, slices: []string{"x", "y"}, body: func(f *vectorFunc) {
-			r := f.load("x")
-			f.VMULPS(f.scalar["alpha"], r, r)
-			f.VADDPS(f.at("y"), r, r)
-			f.store(r, "y")
-		}},
-		{name: "scaleAVX2", doc: "multiplies x by alpha.", scalars: []string{"alpha"}, slices: []string{"x"}, body: func(f *vectorFunc) {
-			r := f.load("x")
-			f.VMULPS(f.scalar["alpha"], r, r)
-			f.store(r, "x")
-		}},
-		{name: "lerpAVX2", doc: "stores s*a + t*b in dst.", scalars: []string{"s", "t"}, slices: []string{"dst", "a", "b"}, body: func(f *vectorFunc) {
-			a, b := f.load("a"), f.load("b")
-			f.VMULPS(f.scalar["s"], a, a)
-			f.VMULPS(f.scalar["t"], b, b)
-			f.VADDPS(b, a, a)
-			f.store(a, "dst")
-		}},
+		{
+			name: "axpyAVX2", doc: "adds alpha*x to y.", scalars: []string{"alpha"}, slices: []string{"x", "y"},
+			body: func(f *vectorFunc) {
+				r := f.load("x")
+				f.VMULPS(f.scalar["alpha"], r, r)
+				f.VADDPS(f.at("y"), r, r)
+				f.store(r, "y")
+			},
+		},
+		{
+			name: "scaleAVX2", doc: "multiplies x by alpha.", scalars: []string{"alpha"}, slices: []string{"x"},
+			body: func(f *vectorFunc) {
+				r := f.load("x")
+				f.VMULPS(f.scalar["alpha"], r, r)
+				f.store(r, "x")
+			},
+		},
+		{
+			name: "lerpAVX2", doc: "stores s*a + t*b in dst.", scalars: []string{"s", "t"}, slices: []string{"dst", "a", "b"},
+			body: func(f *vectorFunc) {
+				a, b := f.load("a"), f.load("b")
+				f.VMULPS(f.scalar["s"], a, a)
+				f.VMULPS(f.scalar["t"], b, b)
+				f.VADDPS(b, a, a)
+				f.store(a, "dst")
+			},
+		},
 		// The maximum takes its second source when either is NaN or both are zero, and so keeps a NaN and the sign of zero.
-		{name: "reluAVX2", doc: "stores max(x, 0) in dst.", slices: []string{"dst", "x"}, prepare: zeroScalar, body: func(f *vectorFunc) {
-			r := f.YMM()
-			f.VMAXPS(f.at("x"), f.scalar["zero"], r)
-			f.store(r, "dst")
-		}},
-		{name: "addReluAVX2", doc: "stores max(dst + row, 0) in dst.", slices: []string{"dst", "row"}, prepare: zeroScalar, body: func(f *vectorFunc) {
-			r := f.load("row")
-			f.VADDPS(f.at("dst"), r, r)
-			f.VMAXPS(r, f.scalar["zero"], r)
-			f.store(r, "dst")
-		}},
-		{name: "reluGradAVX2", doc: "stores dy where y > 0, else 0, in dx.", slices: []string{"dx", "dy", "y"}, prepare: zeroScalar, body: func(f *vectorFunc) {
-			const less = 0x11 // ordered, quiet
-			r := f.YMM()
-			f.VCMPPS(operand.U8(less), f.at("y"), f.scalar["zero"], r)
-			f.VANDPS(f.at("dy"), r, r)
-			f.store(r, "dx")
-		}},
+		{
+			name: "reluAVX2", doc: "stores max(x, 0) in dst.", slices: []string{"dst", "x"}, prepare: zeroScalar,
+			body: func(f *vectorFunc) {
+				r := f.YMM()
+				f.VMAXPS(f.at("x"), f.scalar["zero"], r)
+				f.store(r, "dst")
+			},
+		},
+		{
+			name: "addReluAVX2", doc: "stores max(dst + row, 0) in dst.", slices: []string{"dst", "row"}, prepare: zeroScalar,
+			body: func(f *vectorFunc) {
+				r := f.load("row")
+				f.VADDPS(f.at("dst"), r, r)
+				f.VMAXPS(r, f.scalar["zero"], r)
+				f.store(r, "dst")
+			},
+		},
+		{
+			name: "reluGradAVX2", doc: "stores dy where y > 0, else 0, in dx.", slices: []string{"dx", "dy", "y"}, prepare: zeroScalar,
+			body: func(f *vectorFunc) {
+				const less = 0x11 // ordered, quiet
+				r := f.YMM()
+				f.VCMPPS(operand.U8(less), f.at("y"), f.scalar["zero"], r)
+				f.VANDPS(f.at("dy"), r, r)
+				f.store(r, "dx")
+			},
+		},
 	}
 }
 
@@ -183,10 +202,13 @@ func optimiserKernels() []vectorKernel {
 			name: "adamAVX2", doc: "is adamStep.", slices: []string{"w", "g", "m", "v"}, body: adamBody,
 			scalars: []string{"decay", "add1", "keep2", "add2", "root2", "epsilon", "rate"},
 		},
-		{name: "sgdAVX2", doc: "is sgdPlain.", scalars: []string{"decay", "rate"}, slices: []string{"w", "g"}, body: func(f *vectorFunc) {
-			w := f.load("w")
-			descend(f, w, decayed(f, w))
-		}},
+		{
+			name: "sgdAVX2", doc: "is sgdPlain.", scalars: []string{"decay", "rate"}, slices: []string{"w", "g"},
+			body: func(f *vectorFunc) {
+				w := f.load("w")
+				descend(f, w, decayed(f, w))
+			},
+		},
 		{
 			name: "sgdMomentumAVX2", doc: "is sgdMomentum.", scalars: []string{"decay", "momentum", "rate"}, slices: []string{"w", "g", "m"},
 			body: func(f *vectorFunc) {
@@ -231,8 +253,8 @@ func adamBody(f *vectorFunc) {
 	f.store(w, "w")
 }
 
-// reduction writes a sum in float64 of x, or of x*y, into partial sums: element i goes to partial sum i mod block. The product of two float32
-// is exact in float64, so that fusing it with the addition changes nothing.
+// reduction writes a sum in float64 of x, or of x*y, into partial sums: element i goes to partial sum i mod block. The product of two
+// float32 is exact in float64, so that fusing it with the addition changes nothing.
 func (g generator) reduction(name, x, y string) {
 	slices := x
 	if y != "" {
