@@ -79,7 +79,8 @@ func (e *GroupError) Error() string {
 // in Proof.Inert. A group all of whose axes are inert is listed in Proof.Unproven.
 //
 // A symmetry that does not hold is a *[GroupError] naming the group at fault. Outputs that are not finite are an error.
-// The result depends on the seed alone, not on the number of threads. Cost: a run of the network for each axis.
+// The result depends on the seed alone, not on the number of threads. Cost: four runs of the network on all inputs, and
+// one on a few of them for each axis.
 func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]*tensor.Tensor, opt VerifyOptions) (*Proof, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -137,7 +138,7 @@ type verifier struct {
 
 // holds compares the outputs before and after the trial's alignment.
 func (v *verifier) holds(ctx context.Context, t trial) error {
-	before, err := v.run.with(ctx, t.params)
+	before, err := v.run.with(ctx, t.params, v.run.inputs)
 	if err != nil && t.random {
 		return fmt.Errorf("with random parameters: %w", err)
 	}
@@ -166,7 +167,7 @@ func (v *verifier) deviation(ctx context.Context, t trial, before []float64, gro
 	if err != nil {
 		return 0, err
 	}
-	after, err := v.run.with(ctx, moved)
+	after, err := v.run.with(ctx, moved, v.run.inputs)
 	if err != nil {
 		return 0, err
 	}
@@ -194,19 +195,20 @@ func (v *verifier) blame(ctx context.Context, t trial, before []float64, deviati
 
 // sensitive permutes each axis that no trial has seen so far alone.
 func (v *verifier) sensitive(ctx context.Context, t trial) error {
-	before, err := v.run.with(ctx, t.params)
+	refs := slices.DeleteFunc(v.symmetry.axisRefs(), func(ref AxisRef) bool { return v.seen[ref] })
+	if len(refs) == 0 {
+		return nil
+	}
+	before, err := v.run.with(ctx, t.params, v.run.few)
 	if err != nil {
 		return err
 	}
-	for _, ref := range v.symmetry.axisRefs() {
-		if v.seen[ref] {
-			continue
-		}
+	for _, ref := range refs {
 		moved, err := v.symmetry.permuteAlone(ref, t)
 		if err != nil {
 			return err
 		}
-		after, err := v.run.instead(ctx, moved, t.params)
+		after, err := v.run.instead(ctx, moved, t.params, v.run.few)
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Ten
 	}
 	var outputs [2][]float64
 	for i, params := range []map[string]*tensor.Tensor{a, b} {
-		if outputs[i], err = r.with(ctx, params); err != nil {
+		if outputs[i], err = r.with(ctx, params, r.inputs); err != nil {
 			return 0, 0, fmt.Errorf("verify: %s network: %w", [2]string{"first", "second"}[i], err)
 		}
 	}
@@ -57,6 +57,10 @@ func outputDeviation(got, want []float64) float64 {
 // batchRows is how many inputs run at a time, unless the graph fixes the number.
 const batchRows = 128
 
+// fewRows is how many inputs, or the least whole batch, an axis is permuted alone on: what changes outputs at all changes
+// those of nearly every input.
+const fewRows = 8
+
 // verifyRun runs a network in float64, always on the same inputs.
 type verifyRun struct {
 	graph   *graph.Graph
@@ -65,6 +69,7 @@ type verifyRun struct {
 	batch   int // inputs at a time
 	fixed   bool
 	inputs  []float64
+	few     []float64 // the first of inputs
 	samples int
 	row     int // elements of one input
 }
@@ -104,24 +109,29 @@ func (r *verifyRun) setInputs(x []float64) error {
 	for r.fixed && len(x)%(r.batch*r.row) != 0 {
 		x = append(x, last...)
 	}
-	r.inputs = x
+	r.inputs, r.few = x, x
+	if n := max(fewRows/r.batch, 1) * r.batch * r.row; r.fixed && n < len(x) {
+		r.few = x[:n]
+	} else if !r.fixed && fewRows*r.row < len(x) {
+		r.few = x[:fewRows*r.row]
+	}
 	return nil
 }
 
-// with sets all parameters and returns all outputs on all inputs.
-func (r *verifyRun) with(ctx context.Context, params map[string]*tensor.Tensor) ([]float64, error) {
+// with sets all parameters and returns all outputs on inputs.
+func (r *verifyRun) with(ctx context.Context, params map[string]*tensor.Tensor, inputs []float64) ([]float64, error) {
 	if err := r.engine.SetParams(params); err != nil {
 		return nil, err
 	}
-	return r.outputs(ctx)
+	return r.outputs(ctx, inputs)
 }
 
 // instead returns the outputs with some tensors in place of those that are set, and sets those again.
-func (r *verifyRun) instead(ctx context.Context, some, params map[string]*tensor.Tensor) ([]float64, error) {
+func (r *verifyRun) instead(ctx context.Context, some, params map[string]*tensor.Tensor, inputs []float64) ([]float64, error) {
 	if err := r.set(some); err != nil {
 		return nil, err
 	}
-	y, err := r.outputs(ctx)
+	y, err := r.outputs(ctx, inputs)
 	back := make(map[string]*tensor.Tensor, len(some))
 	for name := range some {
 		back[name] = params[name]
@@ -145,14 +155,14 @@ func (r *verifyRun) set(params map[string]*tensor.Tensor) error {
 	return nil
 }
 
-// outputs runs all inputs.
-func (r *verifyRun) outputs(ctx context.Context) ([]float64, error) {
+// outputs runs inputs, of which there are whole batches where the graph fixes how many.
+func (r *verifyRun) outputs(ctx context.Context, inputs []float64) ([]float64, error) {
 	var all []float64
-	for lo := 0; lo < len(r.inputs); lo += r.batch * r.row {
+	for lo := 0; lo < len(inputs); lo += r.batch * r.row {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		x := r.inputs[lo:min(lo+r.batch*r.row, len(r.inputs))]
+		x := inputs[lo:min(lo+r.batch*r.row, len(inputs))]
 		if _, err := r.engine.Forward(x, len(x)/r.row); err != nil {
 			return nil, err
 		}
