@@ -115,18 +115,11 @@ func (l Layout) checkParents(names nameTable) error {
 	return nil
 }
 
-// digits is, for every position of the axis, the index of the name in the position's segment, or -1 where it does not
-// stand.
+// digits is the index of a name at every position of an axis that is indexed by it.
 func (a Axis) digits(name string) []int32 {
 	digits := make([]int32, 0, a.Len())
 	for _, s := range a {
 		k := s.find(name)
-		if k < 0 {
-			for range s.Len() {
-				digits = append(digits, -1)
-			}
-			continue
-		}
 		stride := s[k+1:].Len()
 		for r := range s.Len() {
 			digits = append(digits, int32(r/stride%s[k].Size))

@@ -416,8 +416,7 @@ func plainScalar(text string) bool {
 		letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 		digits  = "0123456789"
 	)
-	isNumbers := strings.Trim(text, digits+" ") == ""
-	if text == "" || !(strings.Contains(letters+"(", text[:1]) || isNumbers) || strings.TrimSpace(text) != text {
+	if text == "" || strings.TrimSpace(text) != text || !strings.Contains(letters+digits+"(", text[:1]) {
 		return false
 	}
 	switch strings.ToLower(text) {

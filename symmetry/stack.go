@@ -131,7 +131,7 @@ func (t template) extents(shapes map[string]tensor.Shape) (extents []int, shape 
 		if shape == nil {
 			shape = s
 		}
-		if !equalShape(s, shape) {
+		if !s.Equal(shape) {
 			return nil, nil, fmt.Errorf("tensor %q has shape %v, %q has %v", name, s, first, shape)
 		}
 	}
@@ -163,18 +163,6 @@ func grid(extents []int) func(yield func([]int) bool) {
 			}
 		}
 	}
-}
-
-func equalShape(a, b tensor.Shape) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // stack is an entry of Layouts with everything that its name stands for: a plain tensor has one member and no virtual

@@ -53,26 +53,17 @@ func (s *Symmetry) validateNames() error {
 		}
 	}
 	names := s.names()
-	if len(names.groups) != len(s.Groups) {
-		return fmt.Errorf("group %q is there twice", firstTwice(s.Groups))
-	}
+	seen := make(map[string]bool, len(s.Groups))
 	for _, g := range s.Groups {
+		if seen[g.Name] {
+			return fmt.Errorf("group %q is there twice", g.Name)
+		}
+		seen[g.Name] = true
 		if err := names.checkGroup(g); err != nil {
 			return fmt.Errorf("group %q: %w", g.Name, err)
 		}
 	}
 	return nil
-}
-
-func firstTwice(groups []Group) string {
-	seen := map[string]bool{}
-	for _, g := range groups {
-		if seen[g.Name] {
-			return g.Name
-		}
-		seen[g.Name] = true
-	}
-	return ""
 }
 
 func (t nameTable) checkGroup(g Group) error {

@@ -50,7 +50,11 @@ func readYAML(data []byte) (*specFile, error) {
 func yamlError(err error) error {
 	var y yaml.Error
 	if errors.As(err, &y) && y.GetToken() != nil {
-		return atLine(y.GetToken().Position.Line, errors.New(y.GetMessage()))
+		err = errors.New(y.GetMessage())
+		if strings.Contains(y.GetMessage(), "must be specified") {
+			err = fmt.Errorf("%w (inside {...} text with brackets stands in quotes)", err)
+		}
+		return atLine(y.GetToken().Position.Line, err)
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	return errors.New(text)
