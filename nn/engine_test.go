@@ -377,6 +377,13 @@ func TestSpecs(t *testing.T) {
 	if len(e.Grads()) != len(e.Params()) {
 		t.Errorf("%d gradients for %d parameters", len(e.Grads()), len(e.Params()))
 	}
+	trainingStep(t, e, inputFor[float32](t, g, 2), labelsFor(2, 3), make([]float32, 6))
+	grads := e.GradTensors()
+	for _, s := range e.Specs() {
+		if want := tensor.FromSlice(s.Shape, e.Grads()[s.Offset:s.Offset+s.Len]); !want.Equal(grads[s.Name]) {
+			t.Errorf("the gradient of %q is not that of the arena", s.Name)
+		}
+	}
 }
 
 func TestParamsThatAreNotFloats(t *testing.T) {
