@@ -8,8 +8,8 @@ import (
 	"github.com/rebasin/rebasin/tensor"
 )
 
-// BenchmarkTrainingStep is forward, loss and backward of a 784-512-512-512-10 MLP on batches of 500. Its products alone are 2·500·(3·Σ - first)
-// operations, Σ being the number of weights and first those of the first layer, whose input gets no gradient.
+// BenchmarkTrainingStep is forward, loss and backward of a 784-512-512-512-10 MLP on batches of 500. Its products alone are 2·500·(3·Σ -
+// first) operations, Σ being the number of weights and first those of the first layer, whose input gets no gradient.
 func BenchmarkTrainingStep(b *testing.B) {
 	const batch = 500
 	widths := []int{784, 512, 512, 512, 10}

@@ -6,8 +6,8 @@ import (
 	"github.com/rebasin/rebasin/tensor"
 )
 
-// repetition says how a tensor is repeated to a larger shape after NumPy. Neighbouring axes that are both repeated, or both not, are merged,
-// so that a bias added to a matrix has two axes whatever it was made of.
+// repetition says how a tensor is repeated to a larger shape after NumPy. Neighbouring axes that are both repeated, or both not, are
+// merged, so that a bias added to a matrix has two axes whatever it was made of.
 type repetition struct {
 	extents []int // of the larger shape
 	strides []int // in the smaller tensor, 0 along repeated axes

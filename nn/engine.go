@@ -74,8 +74,8 @@ func (e *Engine[T]) fixedBatch() int {
 }
 
 // Forward runs the graph on x, whose first axis is the batch, and returns the first output, which is valid until the next call. It copies
-// nothing: x must stay as it is until Backward is through, or until kept values that are views of it are no longer needed. The first call with
-// a batch size plans it.
+// nothing: x must stay as it is until Backward is through, or until kept values that are views of it are no longer needed. The first call
+// with a batch size plans it.
 func (e *Engine[T]) Forward(x []T, batch int) ([]T, error) {
 	e.ready = false
 	p, err := e.plan(batch)
@@ -96,8 +96,8 @@ func (e *Engine[T]) Forward(x []T, batch int) ([]T, error) {
 	return p.output.data(), nil
 }
 
-// Value returns a value of the last Forward that Options.Keep names, or an output, with its shape. It is nil before the first Forward and for
-// other values, and valid until the next Forward or, for views of the input, as long as that.
+// Value returns a value of the last Forward that Options.Keep names, or an output, with its shape. It is nil before the first Forward and
+// for other values, and valid until the next Forward or, for views of the input, as long as that.
 func (e *Engine[T]) Value(name string) ([]T, tensor.Shape) {
 	if e.current == nil {
 		return nil, nil
@@ -135,8 +135,8 @@ func (e *Engine[T]) Backward(dout []T) error {
 	return nil
 }
 
-// SetStep numbers the next Forward call; later ones count on from it. Dropout masks depend on the number, so that a training that is resumed
-// draws those it would have drawn. A new engine starts at 0.
+// SetStep numbers the next Forward call; later ones count on from it. Dropout masks depend on the number, so that a training that is
+// resumed draws those it would have drawn. A new engine starts at 0.
 func (e *Engine[T]) SetStep(next uint64) { e.next = next }
 
 // plan finds or makes the plan of a batch size.

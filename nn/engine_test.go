@@ -129,7 +129,8 @@ func TestPlansAreEvictedOldestFirst(t *testing.T) {
 // TestInputIsNotTouched runs operators that work in place on views of the input.
 func TestInputIsNotTouched(t *testing.T) {
 	g := graphOf(t, func(b *graph.Builder) {
-		b.Output(b.Relu("y", b.Op("Tanh", "t", nil, b.Relu("r", b.Flatten("f", b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(9)), 1)))))
+		x := b.Flatten("f", b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(9)), 1)
+		b.Output(b.Relu("y", b.Op("Tanh", "t", nil, b.Relu("r", x))))
 	})
 	for _, training := range []bool{false, true} {
 		e := newEngine[float64](t, g, Options{Training: training, Threads: 1})

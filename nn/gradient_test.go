@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// Central differences with step h are off by about h², and rounding by 1e-16/h: with h = 1e-5 both are below 1e-9 for values near one, and the
-// curvature of what is tested here leaves a factor of a hundred.
+// Central differences with step h are off by about h², and rounding by 1e-16/h: with h = 1e-5 both are below 1e-9 for values near one,
+// and the curvature of what is tested here leaves a factor of a hundred.
 const (
 	differenceStep    = 1e-5
 	gradientTolerance = 1e-7

@@ -5,10 +5,10 @@ import (
 	"math"
 )
 
-// CrossEntropy is the loss of rows of logits, [len(labels), classes], against labels in [0, classes): for each row the logarithm of the sum of
-// exponentials of its logits less the logit of its label, computed around the greatest logit so that nothing overflows. It returns the sum of
-// the rows' losses, added in float64 in their order, and the number of rows whose label has the greatest logit, the first one of several.
-// A row with a NaN is never correct and makes the sum NaN.
+// CrossEntropy is the loss of rows of logits, [len(labels), classes], against labels in [0, classes): for each row the logarithm of the
+// sum of exponentials of its logits less the logit of its label, computed around the greatest logit so that nothing overflows. It returns
+// the sum of the rows' losses, added in float64 in their order, and the number of rows whose label has the greatest logit, the first one
+// of several. A row with a NaN is never correct and makes the sum NaN.
 //
 // Unless dlogits is nil, it receives the gradient of the mean: (softmax(row) - onehot(label))/rows. It may be logits itself.
 //

@@ -46,7 +46,8 @@ func (b *buffer[T]) root() *buffer[T] {
 	return b
 }
 
-// takeOver lets b, which is first written at time t, use the memory of a buffer that is last read then. It does nothing where that cannot be.
+// takeOver lets b, which is first written at time t, use the memory of a buffer that is last read then. It does nothing where that cannot
+// be.
 func (b *buffer[T]) takeOver(from *buffer[T], t int) {
 	r := from.root()
 	if r == b || r.own || b.own || b.into != nil || r.n != b.n || r.end != t || b.start != t {

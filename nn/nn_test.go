@@ -68,7 +68,9 @@ func testCases() []testCase {
 	for _, slope := range []shape{{4, 5}, {5}, {1}, {4, 1}, {}} {
 		add("PRelu", operands("PRelu", nil, shape{4, 5}, slope))
 	}
-	for _, op := range []string{"Relu", "LeakyRelu", "Tanh", "Sigmoid", "Gelu", "Identity", "Flatten", "Transpose", "Softmax", "LogSoftmax"} {
+	for _, op := range []string{
+		"Relu", "LeakyRelu", "Tanh", "Sigmoid", "Gelu", "Identity", "Flatten", "Transpose", "Softmax", "LogSoftmax",
+	} {
 		add(op, operands(op, nil, shape{2, 3, 4}))
 	}
 	add("LeakyRelu/alpha", operands("LeakyRelu", attrs("alpha", -0.5), shape{11}))
@@ -83,7 +85,8 @@ func testCases() []testCase {
 	add("Transpose/ones", operands("Transpose", attrs("perm", []int64{3, 1, 0, 2}), shape{1, 4, 1, 5}))
 	for _, axis := range []int64{-1, 0, 1} {
 		normalised := shape{3, 4, 5}[(axis+3)%3:]
-		add("LayerNormalization", operands("LayerNormalization", attrs("axis", axis, "epsilon", 0.01), shape{3, 4, 5}, normalised, normalised))
+		at := attrs("axis", axis, "epsilon", 0.01)
+		add("LayerNormalization", operands("LayerNormalization", at, shape{3, 4, 5}, normalised, normalised))
 		add("LayerNormalization/no bias", operands("LayerNormalization", attrs("axis", axis), shape{3, 4, 5}, normalised))
 	}
 	add("LayerNormalization/self", func(b *graph.Builder) {

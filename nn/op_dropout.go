@@ -9,9 +9,9 @@ func dropoutOperators[T Float]() map[string]operator[T] {
 	return map[string]operator[T]{"Dropout": {compile: compileDropout[T], data: 1}}
 }
 
-// compileDropout is the identity in inference. In training it drops each element with probability ratio and divides those that stay by 1-ratio:
-// Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15, 2014.
-// The node's own seed and training_mode do not count: the engine's options decide.
+// compileDropout is the identity in inference. In training it drops each element with probability ratio and divides those that stay by
+// 1-ratio: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+// JMLR 15, 2014. The node's own seed and training_mode do not count: the engine's options decide.
 func compileDropout[T Float](c *call[T]) (step, error) {
 	ratio, err := c.dropoutRatio()
 	if err != nil {

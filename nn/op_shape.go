@@ -43,7 +43,8 @@ func compileTranspose[T Float](c *call[T]) (step, error) {
 // permutation walks the axes of a result in order, knowing how far apart neighbours lie in the source.
 type permutation struct{ extents, strides, blocks []int }
 
-// newPermutation makes axis perm[i] of a tensor axis i of the result. Axes of extent 1 are left out, and axes that stay neighbours become one.
+// newPermutation makes axis perm[i] of a tensor axis i of the result. Axes of extent 1 are left out, and axes that stay neighbours become
+// one.
 func newPermutation(shape []int, perm []int) permutation {
 	stride := make([]int, len(shape))
 	for i, s := len(shape)-1, 1; i >= 0; i-- {

@@ -6,8 +6,8 @@ import (
 	"github.com/rebasin/rebasin/internal/kernel"
 )
 
-// unary is an elementwise operator of one operand. Backward stores in dx the gradient, given dy, of an element of which it sees the input or,
-// with fromOutput, the output; dx may be dy.
+// unary is an elementwise operator of one operand. Backward stores in dx the gradient, given dy, of an element of which it sees the input
+// or, with fromOutput, the output; dx may be dy.
 type unary[T Float] struct {
 	forward    func(y, x []T)
 	backward   func(dx, dy, v []T)

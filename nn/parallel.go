@@ -25,8 +25,8 @@ func (c *call[T]) parallel(n, cost int, body func(lo, hi int)) func() {
 // sumRowsBlock is the number of rows that one part of a sum over rows adds up.
 const sumRowsBlock = 64
 
-// sumRows returns a function that adds the sum of the rows of src, rows x cols, to beta() times what dst() holds. Blocks of rows are summed on
-// all threads, then the blocks' sums in order.
+// sumRows returns a function that adds the sum of the rows of src, rows x cols, to beta() times what dst() holds. Blocks of rows are
+// summed on all threads, then the blocks' sums in order.
 func (c *call[T]) sumRows(dst func() []T, src *buffer[T], rows, cols int, beta func() T) func() {
 	blocks := (rows + sumRowsBlock - 1) / sumRowsBlock
 	partial := c.scratchBack(blocks * cols)

@@ -8,8 +8,8 @@ import (
 	"github.com/rebasin/rebasin/tensor"
 )
 
-// ParamSpec says where a parameter lies in the arenas of [Engine.Params] and [Engine.Grads]. Offsets are multiples of 16 elements; what lies
-// between tensors is zero, has gradient zero and is to stay zero.
+// ParamSpec says where a parameter lies in the arenas of [Engine.Params] and [Engine.Grads]. Offsets are multiples of 16 elements; what
+// lies between tensors is zero, has gradient zero and is to stay zero.
 type ParamSpec struct {
 	Name        string
 	Shape       tensor.Shape
@@ -49,8 +49,8 @@ func (e *Engine[T]) Params() []T { return e.params }
 // Grads is the arena of gradients, which Backward overwrites; nil in inference.
 func (e *Engine[T]) Grads() []T { return e.grads }
 
-// SetParams sets all parameters, from tensors of any float type. Tensors of the graph's parameters that are not floats may be among them, and
-// are passed over. An error names the tensor that is missing, has another shape or is not the graph's, and changes nothing.
+// SetParams sets all parameters, from tensors of any float type. Tensors of the graph's parameters that are not floats may be among them,
+// and are passed over. An error names the tensor that is missing, has another shape or is not the graph's, and changes nothing.
 func (e *Engine[T]) SetParams(params map[string]*tensor.Tensor) error {
 	if err := e.checkParams(params); err != nil {
 		return fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)

@@ -22,7 +22,6 @@ type planner[T Float] struct {
 	values  map[string]*value[T]
 	buffers []*buffer[T]
 	calls   []*call[T]
-	output  *store[T]
 }
 
 func (p *planner[T]) backwardTime(at int) int { return 2*p.lossTime() - at }

@@ -7,8 +7,8 @@ import (
 	"github.com/rebasin/rebasin/graph"
 )
 
-// StripSoftmax returns the graph without a final Softmax over the last axis, so that its first output is the logits that [CrossEntropy] takes,
-// and says whether there was one. Otherwise it returns g itself. Other readers of the Softmax keep it.
+// StripSoftmax returns the graph without a final Softmax over the last axis, so that its first output is the logits that [CrossEntropy]
+// takes, and says whether there was one. Otherwise it returns g itself. Other readers of the Softmax keep it.
 func StripSoftmax(g *graph.Graph) (*graph.Graph, bool) {
 	if len(g.Outputs) == 0 {
 		return g, false
