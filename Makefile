@@ -25,7 +25,15 @@ build:
 test:
 	$(GO) test ./...
 
-check: lint vulncheck race purego cross fuzz
+# Everything is tried even where something failed, so that one run shows all there is to mend.
+check:
+	@failed=; \
+	for target in lint vulncheck race purego cross fuzz; do \
+		start=$$(date +%s); \
+		$(MAKE) --no-print-directory $$target || failed="$$failed $$target"; \
+		echo "== make $$target: $$(($$(date +%s) - start)) s"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make check: failed:$$failed"; exit 1; fi
 
 lint:
 	$(TOOL) golangci-lint run ./...
