@@ -27,15 +27,36 @@ func WriteFile(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	target, perm, err := resolve(path)
+// CheckWritable finds out, before long work, whether [WriteFile] could begin: it makes a temporary file where WriteFile would, and removes it.
+func CheckWritable(path string) error {
+	f, _, _, err := create(path)
+	if err == nil {
+		f.Close()
+		err = cause(os.Remove(f.Name()))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
+	}
+	return nil
+}
+
+// create makes the temporary file that is to become the target that path stands for; perm is the target's if it exists.
+func create(path string) (f *os.File, target string, perm fs.FileMode, err error) {
+	if target, perm, err = resolve(path); err != nil {
+		return nil, "", 0, err
 	}
 	folder := filepath.Dir(target)
-	f, err := os.OpenFile(filepath.Join(folder, ".rebasin-"+rand.Text()+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err = os.OpenFile(filepath.Join(folder, ".rebasin-"+rand.Text()+".tmp"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return inFolder(folder, cause(err))
+		return nil, "", 0, inFolder(folder, cause(err))
+	}
+	return f, target, perm, nil
+}
+
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	f, target, perm, err := create(path)
+	if err != nil {
+		return err
 	}
 	placed := false
 	defer func() {
@@ -59,7 +80,7 @@ func writeFile(path string, write func(io.Writer) error) (err error) {
 		return cause(err)
 	}
 	placed = true
-	return syncFolder(folder)
+	return syncFolder(filepath.Dir(target))
 }
 
 // inFolder blames the folder for what kept a file from being created in it.

@@ -323,3 +323,30 @@ func TestWriteFileBadTargets(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestCheckWritable(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		file:                                 "",
+		filepath.Join(dir, "new"):            "",
+		dir:                                  "directory",
+		filepath.Join(dir, "missing", "new"): "no such file",
+		filepath.Join(file, "new"):           "not a directory",
+		"":                                   "no file is named",
+	} {
+		err := checkpoint.CheckWritable(path)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q", path, err, want)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("it left %v, %v", entries, err)
+	}
+	if data, err := os.ReadFile(file); err != nil || string(data) != "kept" {
+		t.Errorf("the file that was there holds %q, %v", data, err)
+	}
+}

@@ -99,6 +99,9 @@ type finding struct {
 	content []byte // decompressed
 }
 
+// folder is where it was found, with a slash at its end.
+func (f *finding) folder() string { return f.from[:strings.LastIndexAny(f.from, `/\`)+1] }
+
 // searchPlace looks for a file in the directories of a place. The first wrong file of a strict place ends the search with its error; elsewhere
 // a wrong file is reported only if no right one follows.
 func (f *finder) searchPlace(ctx context.Context, p place, want file) (*finding, error) {
@@ -171,7 +174,8 @@ func check(from string, stored []byte, want file) (*finding, error) {
 	return &finding{from: from, stored: stored, content: content}, nil
 }
 
-// keep copies a finding to the cache unless it came from there. A cache that cannot be written costs time next time, and nothing now.
+// keep copies a finding to the cache unless it came from there, and says the same of all files of one place. A cache that cannot be written costs
+// time next time, and nothing now.
 func (f *finder) keep(found *finding, want file) {
 	if f.cacheDir == "" || filepath.Dir(found.from) == f.cacheDir {
 		return
@@ -192,7 +196,7 @@ func (f *finder) keep(found *finding, want file) {
 		f.log(fmt.Sprintf("%s: %s was not kept in the cache: %v", f.src.name, found.from, err))
 		return
 	}
-	f.log(fmt.Sprintf("%s: copied %s to %s", f.src.name, found.from, path))
+	f.log(fmt.Sprintf("%s: copied %s to %s", f.src.name, found.folder(), f.cacheDir))
 }
 
 // download fetches a file from a mirror and checks it.
