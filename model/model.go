@@ -165,17 +165,20 @@ func (m *Model) GraphParams(ctx context.Context) (map[string]*tensor.Tensor, err
 	return out, nil
 }
 
-// CheckFinite reports the first tensor with a value that is not finite.
+// CheckFinite reports the first tensor, in the order of names, with a value that is not finite. It holds one tensor at a time.
 func (m *Model) CheckFinite(ctx context.Context) error {
-	params, err := m.Params(ctx)
-	if err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if !params[name].DType().IsFloat() {
+	for _, name := range slices.Sorted(maps.Keys(m.infos)) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !m.infos[name].DType.IsFloat() {
 			continue
 		}
-		if i, found := params[name].NonFinite(); found {
+		t, err := m.Tensor(name)
+		if err != nil {
+			return err
+		}
+		if i, found := t.NonFinite(); found {
 			return fmt.Errorf("model: %q: tensor %q: element %d is not finite (NaN or infinite)", m.Path, name, i)
 		}
 	}

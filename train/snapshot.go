@@ -16,6 +16,7 @@ import (
 // Snapshot is the state of a training after a whole step.
 type Snapshot struct {
 	Config  Config                    `json:"config"`
+	Subject string                    `json:"subject,omitempty"` // Options.Subject
 	Step    int                       `json:"step"`
 	History []Epoch                   `json:"history"`
 	Sum     float64                   `json:"sum"` // of the losses of the epoch so far
@@ -33,7 +34,7 @@ func (t *trainer) snapshot() error {
 		return nil
 	}
 	s := &Snapshot{
-		Config: t.cfg, Step: t.step, History: slices.Clone(t.history), Sum: t.sum, Correct: t.correct, Seen: t.seen,
+		Config: t.cfg, Subject: t.opt.Subject, Step: t.step, History: slices.Clone(t.history), Sum: t.sum, Correct: t.correct, Seen: t.seen,
 		Tensors: map[string]*tensor.Tensor{},
 	}
 	for kind, arena := range t.arenas() {
@@ -56,6 +57,9 @@ func (t *trainer) arenas() map[string][]float32 {
 func (t *trainer) restore(s *Snapshot) error {
 	if !reflect.DeepEqual(s.Config, t.cfg) {
 		return fmt.Errorf("train: the snapshot is of another run: its configuration is %s, asked for is %s", compact(s.Config), compact(t.cfg))
+	}
+	if s.Subject != t.opt.Subject {
+		return fmt.Errorf("train: the snapshot is of another run: it is of %s, asked for is %s", s.Subject, t.opt.Subject)
 	}
 	if s.Step < 0 || s.Step > t.total {
 		return fmt.Errorf("train: the snapshot is at step %d of a run of %d", s.Step, t.total)
