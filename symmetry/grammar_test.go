@@ -30,7 +30,8 @@ func TestParseLayout(t *testing.T) {
 			map[string][]string{"dk": {"heads"}, "dv": {"heads"}},
 		},
 		{
-			"(g o[g]) i[g] 3 3", "", Layout{{{name("g"), name("o")}}, {{name("i")}}, {{number(3)}}, {{number(3)}}},
+			"(g o[g]) i[g] 3 3", "",
+			Layout{{{name("g"), name("o")}}, {{name("i")}}, {{number(3)}}, {{number(3)}}},
 			map[string][]string{"o": {"g"}, "i": {"g"}},
 		},
 		{"h _", "", Layout{{{name("h")}}, {{number(0)}}}, nil},

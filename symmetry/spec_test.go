@@ -77,14 +77,16 @@ func TestSizesAreSolved(t *testing.T) {
 		{"layouts: {a: (h + (h h) + 3)}", map[string]tensor.Shape{"a": {59}}, map[string]int{"h": 7}},
 		{
 			"layouts: {qkv: '((heads dk[heads]) + (heads dk[heads]) + (heads dv[heads])) _', out: '(heads dv[heads])'}\nsizes: {heads: 12}",
-			map[string]tensor.Shape{"qkv": {2304, 768}, "out": {768}}, map[string]int{"heads": 12, "dk": 64, "dv": 64},
+			map[string]tensor.Shape{"qkv": {2304, 768}, "out": {768}},
+			map[string]int{"heads": 12, "dk": 64, "dv": 64},
 		},
 		{"layouts: {a: (h _ 3), b: h}", map[string]tensor.Shape{"a": {30}, "b": {5}}, map[string]int{"h": 5}},
 		{"layouts: {w: '(direction h[direction]) x'}\nfixed: {direction: 2}", map[string]tensor.Shape{"w": {10, 3}}, map[string]int{"h": 5, "x": 3}},
 		{"layouts: {'e.{e}.w': 'f[e] d'}", stackShapes("e.%d.w", 3, tensor.Shape{4, 5}), map[string]int{"e": 3, "f": 4, "d": 5}},
 		{"layouts: {'l.{l}.w': 'f[l]'}\nfixed: {l: 2}", stackShapes("l.%d.w", 2, tensor.Shape{4}), map[string]int{"f": 4}},
 		{
-			"layouts: {'{l}.e.{e[l]}.w': 'f[l,e]', g: l}", map[string]tensor.Shape{"0.e.0.w": {2}, "0.e.1.w": {2}, "1.e.0.w": {2}, "1.e.1.w": {2}, "g": {2}},
+			"layouts: {'{l}.e.{e[l]}.w': 'f[l,e]', g: l}",
+			map[string]tensor.Shape{"0.e.0.w": {2}, "0.e.1.w": {2}, "1.e.0.w": {2}, "1.e.1.w": {2}, "g": {2}},
 			map[string]int{"l": 2, "e": 2, "f": 2},
 		},
 		{"layouts: {empty: h _, b: h}", map[string]tensor.Shape{"empty": {3, 0}, "b": {3}}, map[string]int{"h": 3}},

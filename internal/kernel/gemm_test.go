@@ -129,10 +129,19 @@ func checkBlocks[T Float](t *testing.T, e *implementation[T]) {
 	pool := NewPool(2)
 	defer pool.Close()
 	for _, size := range [][3]int{
-		{13, 33, maxDepth - 1}, {13, 33, maxDepth}, {13, 33, maxDepth + 1}, {5, 40, 2*maxDepth + 1},
-		{7, 18, maxSpan - 1}, {7, 18, maxSpan}, {7, 18, maxSpan + 1}, {300, 4, 2*maxSpan + 1},
-		{tileRows - 1, tileCols + 1, 15}, {tileRows + 1, tileCols - 1, 16}, {2*tileRows + 1, 2*tileCols + 1, 9},
-		{maxRows + 1, 33, 4}, {13, maxColumns + 1, 4},
+		{13, 33, maxDepth - 1},
+		{13, 33, maxDepth},
+		{13, 33, maxDepth + 1},
+		{5, 40, 2*maxDepth + 1},
+		{7, 18, maxSpan - 1},
+		{7, 18, maxSpan},
+		{7, 18, maxSpan + 1},
+		{300, 4, 2*maxSpan + 1},
+		{tileRows - 1, tileCols + 1, 15},
+		{tileRows + 1, tileCols - 1, 16},
+		{2*tileRows + 1, 2*tileCols + 1, 9},
+		{maxRows + 1, 33, 4},
+		{13, maxColumns + 1, 4},
 	} {
 		variants(gemmCase{m: size[0], n: size[1], k: size[2], gap: size[2] % 3}, func(c gemmCase) {
 			checkGemm(t, e, pool, c, 0, smallIntegers[T](rng))
