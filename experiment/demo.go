@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -353,6 +354,9 @@ func (d *demo) write(ctx context.Context) error {
 	merged, err := merge.Params(merge.Lerp, d.models[0], d.aligned[d.result.Best], .5)
 	if err != nil {
 		return err
+	}
+	if err := os.MkdirAll(d.opt.Dir, 0o755); err != nil {
+		return fmt.Errorf("experiment: %w", err)
 	}
 	meta := map[string]string{"rebasin.version": d.opt.Version, "rebasin.seed": fmt.Sprint(d.opt.Seed)}
 	withMethod := map[string]string{"rebasin.version": d.opt.Version, "rebasin.seed": fmt.Sprint(d.opt.Seed), "rebasin.method": d.result.Best}

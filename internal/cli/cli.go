@@ -2,12 +2,10 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -18,77 +16,52 @@ import (
 	"github.com/rebasin/rebasin/internal/ui"
 )
 
-// Exit codes.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitInterrupted = 130
-)
-
-// usageError is a mistake in how the command was called.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
-// errSilent ends with exit code 1 after everything has been said: verify found a difference.
-var errSilent = errors.New("")
-
-// Main runs the command line and returns its exit code.
+// Main runs the command line until it is done or interrupted, and returns its exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second Ctrl-C ends the process at once, should something not listen.
 	context.AfterFunc(ctx, stop)
-	app := &app{stdout: stdout, stderr: stderr}
-	root := app.root()
+	return run(ctx, args, stdout, stderr)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	a := &app{stdout: &checkedWriter{Writer: stdout}, stderr: stderr}
+	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	app.finish()
-	return app.exitCode(ctx, err)
-}
-
-// exitCode says what went wrong, in one line, and maps it to a code.
-func (a *app) exitCode(ctx context.Context, err error) int {
-	var usage usageError
-	switch {
-	case err == nil:
-		return exitDone
-	case errors.Is(err, errSilent):
-		return exitFailed
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		fmt.Fprintln(a.stderr, "rebasin: interrupted"+a.afterInterrupt)
-		return exitInterrupted
-	case errors.As(err, &usage):
-		fmt.Fprintf(a.stderr, "rebasin: %s\n", oneLine(err))
-		return exitUsage
+	c, err := root.ExecuteContextC(ctx)
+	a.finish()
+	if err == nil {
+		err = a.stdout.err
 	}
-	fmt.Fprintf(a.stderr, "rebasin: %s\n", oneLine(err))
-	return exitFailed
+	return a.exitCode(c, err)
 }
-
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // app is what all subcommands share.
 type app struct {
-	stdout, stderr io.Writer
-	json, quiet    bool
-	threads        int
-	dataDir        string
-	progress       *ui.Progress
-	tasks          map[string]*ui.Task
+	stdout      *checkedWriter
+	stderr      io.Writer
+	json, quiet bool
+	threads     int
+	dataDir     string
+	progress    *ui.Progress
+	stages      []stage
+	said        map[string]bool
 	// afterInterrupt is appended to the line that says so: how to go on.
 	afterInterrupt string
 }
+
+// maxThreads bounds --threads: a thread costs memory before it does anything.
+const maxThreads = 1024
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rebasin",
 		Short: "Align and merge neural networks that were trained apart",
-		Long: `rebasin puts the units of one network in the order of another's, which changes nothing about what it computes, and merges the two in weight space:
-Ainsworth, Hayase, Srinivasa, "Git Re-Basin: Merging Models modulo Permutation Symmetries" (ICLR 2023, arXiv:2209.04836).`,
+		Long: `rebasin puts the units of one network in the order of another's, which changes
+nothing about what it computes, and merges the two in weight space: Ainsworth,
+Hayase, Srinivasa, "Git Re-Basin: Merging Models modulo Permutation Symmetries"
+(ICLR 2023, arXiv:2209.04836).`,
 		Example: `  rebasin demo
   rebasin train --arch mlp --data mnist --epochs 10 --seed 1 -o a.safetensors
   rebasin merge a.safetensors b.safetensors -o merged.safetensors
@@ -96,133 +69,131 @@ Ainsworth, Hayase, Srinivasa, "Git Re-Basin: Merging Models modulo Permutation S
 		Version:           version(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: false},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
+		Args:              knownCommand,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w (see %s --help)", err, c.CommandPath()) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", a.helpWidth())))
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print one JSON object on standard output")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	f.IntVar(&a.threads, "threads", 0, "threads to use; 0 is one for each processor. Results do not depend on it")
 	f.StringVar(&a.dataDir, "data-dir", "", "folder with data sets, looked in first")
-	root.AddCommand(a.demo(), a.train(), a.align(), a.merge(), a.interpolate(), a.eval(), a.inspect(), a.symmetries(), a.verify())
-	for _, c := range root.Commands() {
-		c.Args = usageArgs(c.Args)
-	}
+	root.AddCommand(a.demo(), a.train(), a.align(), a.merge(), a.interpolate(), a.eval(), a.inspect(), a.symmetries(), a.verify(), a.completion())
+	root.SetHelpCommand(a.help())
 	return root
 }
 
-// usageArgs makes a wrong number of arguments a usage error.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return usagef("%s: %w (see %s --help)", c.Name(), err, c.CommandPath())
-		}
-		return nil
+// helpWidth is the width that the help of flags is wrapped to.
+func (a *app) helpWidth() int {
+	const usual = 100
+	if width := ui.TerminalWidth(a.stdout.Writer); width > 0 {
+		return min(width, usual)
 	}
+	return usual
 }
 
 func (a *app) prepare() error {
-	if a.threads < 0 {
-		return usagef("--threads %d: it must be 0 or more", a.threads)
+	if a.threads < 0 || a.threads > maxThreads {
+		return usagef("--threads %d: it must be from 0 to %d", a.threads, maxThreads)
 	}
 	if a.threads == 0 {
 		a.threads = runtime.GOMAXPROCS(0)
 	}
 	a.progress = ui.New(a.stderr, ui.Options{Quiet: a.quiet})
-	a.tasks = map[string]*ui.Task{}
 	return nil
 }
 
-// report is the adapter from the libraries' progress to tasks on the terminal: a stage begins when it is first heard of.
-func (a *app) report(stage string, done, total int, note string) {
-	t := a.tasks[stage]
-	if t == nil {
-		t = a.progress.Task(stage, int64(total))
-		a.tasks[stage] = t
+// knownCommand refuses what no subcommand is called, and says what may have been meant.
+func knownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	t.Note(note)
-	t.Set(int64(done))
-	if total > 0 && done >= total {
-		t.Done()
-		delete(a.tasks, stage)
+	hint := ""
+	if similar := root.SuggestionsFor(args[0]); len(similar) > 0 {
+		hint = fmt.Sprintf("; did you mean %s?", strings.Join(similar, " or "))
+	}
+	return usagef("unknown command %q%s", args[0], hint)
+}
+
+// arguments checks the number of arguments, which what names.
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) >= least && len(args) <= most {
+			return nil
+		}
+		if most == 0 {
+			return usagef("%q: no argument is expected", args[0])
+		}
+		return usagef("%s expected, %d given", what, len(args))
 	}
 }
 
-// settle ends the stages whose end could not be foreseen.
-func (a *app) settle() {
-	for _, t := range a.tasks {
-		t.Done()
-	}
-	clear(a.tasks)
-}
-
-// finish takes the bars down before the last words.
-func (a *app) finish() {
-	if a.progress == nil {
-		return
-	}
-	for _, t := range a.tasks {
-		t.Abort()
-	}
-	a.progress.Wait()
-}
-
-// say prints a line above the bars, on standard error.
-func (a *app) say(format string, args ...any) {
-	if !a.quiet {
-		a.progress.Log(fmt.Sprintf(format, args...))
+// choices offers values of a flag to shell completion.
+func choices(c *cobra.Command, flag string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // a flag that the command does not have
 	}
 }
 
-// warn prints a line on standard error even when quiet: it is about the result.
-func (a *app) warn(format string, args ...any) {
-	if a.quiet {
-		fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...)
-		return
+func (a *app) help() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Show the help of a command",
+		RunE: func(c *cobra.Command, args []string) error {
+			about, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return knownCommand(c.Root(), args)
+			}
+			return about.Help()
+		},
 	}
-	a.progress.Log("warning: " + fmt.Sprintf(format, args...))
 }
 
-// version is the module's version as the build knows it.
+func (a *app) completion() *cobra.Command {
+	shells := map[string]func(root *cobra.Command) error{
+		"bash":       func(root *cobra.Command) error { return root.GenBashCompletionV2(a.stdout, true) },
+		"fish":       func(root *cobra.Command) error { return root.GenFishCompletion(a.stdout, true) },
+		"powershell": func(root *cobra.Command) error { return root.GenPowerShellCompletionWithDesc(a.stdout) },
+		"zsh":        func(root *cobra.Command) error { return root.GenZshCompletion(a.stdout) },
+	}
+	const names = "bash, fish, powershell or zsh"
+	return &cobra.Command{
+		Use:   "completion SHELL",
+		Short: "Print a script that completes commands and flags in a shell",
+		Long:  "Prints a script for " + names + ".",
+		Example: `  source <(rebasin completion bash)
+  rebasin completion zsh > "${fpath[1]}/_rebasin"
+  rebasin completion fish > ~/.config/fish/completions/rebasin.fish`,
+		ValidArgs: []string{"bash", "fish", "powershell", "zsh"},
+		Args:      arguments(1, 1, "one shell ("+names+") is"),
+		RunE: func(c *cobra.Command, args []string) error {
+			generate, ok := shells[args[0]]
+			if !ok {
+				return usagef("unknown shell %q; there are %s", args[0], names)
+			}
+			return generate(c.Root())
+		},
+	}
+}
+
+// version is the module's version as the build knows it, else the revision it was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
+	if !ok {
+		return "devel"
 	}
-	return info.Main.Version
-}
-
-// checkOutput finds out, before long work, that the output can be written and is none of the inputs.
-func checkOutput(path string, inputs ...string) error {
-	if path == "" {
-		return usagef("an output file is needed: -o FILE")
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
 	}
-	dir := filepath.Dir(path)
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("output %q: %w", path, err)
-	}
-	if !info.IsDir() {
-		return fmt.Errorf("output %q: %q is not a folder", path, dir)
-	}
-	out, err := os.Stat(path)
-	if err == nil {
-		if out.IsDir() {
-			return fmt.Errorf("output %q is a folder", path)
-		}
-		for _, in := range inputs {
-			if i, err := os.Stat(in); err == nil && os.SameFile(i, out) {
-				return usagef("output %q is an input too; inputs are never changed", path)
-			}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "devel-" + s.Value[:min(12, len(s.Value))]
 		}
 	}
-	probe, err := os.CreateTemp(dir, ".rebasin-*")
-	if err != nil {
-		return fmt.Errorf("output %q: %w", path, err)
-	}
-	probe.Close()
-	return os.Remove(probe.Name())
+	return "devel"
 }

@@ -3,18 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/experiment"
-	"github.com/rebasin/rebasin/internal/ui"
 	"github.com/rebasin/rebasin/landscape"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/report"
@@ -22,10 +18,10 @@ import (
 
 // interpolateFlags are the flags of interpolate.
 type interpolateFlags struct {
-	models          modelFlags
-	data            dataFlags
-	points, samples int
-	output          string
+	models modelFlags
+	data   dataFlags
+	points int
+	output string
 }
 
 func (a *app) interpolate() *cobra.Command {
@@ -33,76 +29,81 @@ func (a *app) interpolate() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "interpolate A B [C] --data NAME",
 		Short: "Measure the way between two models, or the plane through three",
-		Long: `Measures loss and accuracy on training and test data along the straight line from A to B, taken as they are, and the barrier between them.
-With a third model it measures the plane through the three instead. -o draws the figure.`,
+		Long: `Measures loss and accuracy on training and test data along the straight line from
+A to B, taken as they are, and the barrier between them. With a third model it
+measures the plane through the three instead. -o draws the figure.`,
 		Example: `  rebasin interpolate a.safetensors b-aligned.safetensors --data mnist -o curve.svg
   rebasin interpolate a.safetensors b.safetensors b-aligned.safetensors --data mnist --points 15 -o plane.png`,
-		Args: cobra.RangeArgs(2, 3),
+		Args: arguments(2, 3, "two models, A and B, or three are"),
 		RunE: func(c *cobra.Command, args []string) error { return a.runInterpolate(c.Context(), &f, args) },
 	}
 	f.models.register(c)
 	f.data.register(c, "to measure on")
+	f.data.registerSamples(c, "samples", 0, "training samples to measure on, a fixed random part; 0 is all")
 	c.Flags().IntVar(&f.points, "points", landscape.DefaultPoints, "points of the curve, or on each side of the plane")
-	c.Flags().IntVar(&f.samples, "samples", 0, "training samples to measure on, a fixed random part; 0 is all")
-	c.Flags().StringVarP(&f.output, "output", "o", "", "figure to write: .svg or .png")
+	c.Flags().StringVarP(&f.output, "output", "o", "", "figure `FILE` to write: .svg or .png")
 	return c
 }
 
-func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []string) error {
+// check finds mistakes in the flags before anything is opened.
+func (f *interpolateFlags) check(paths []string) error {
 	if f.points < 2 {
 		return usagef("--points %d: at least 2 are needed", f.points)
 	}
-	if f.output != "" {
-		if ext := filepath.Ext(f.output); ext != ".svg" && ext != ".png" {
-			return usagef("--output %q: the name must end in .svg or .png", f.output)
-		}
-		if err := checkOutput(f.output, paths...); err != nil {
-			return err
-		}
+	if ext := filepath.Ext(f.output); f.output != "" && ext != ".svg" && ext != ".png" {
+		return usagef("--output %q: the name must end in .svg or .png", f.output)
 	}
-	first, _, err := f.models.openPair(ctx, paths[0], paths[1])
+	if err := f.data.require(); err != nil {
+		return err
+	}
+	return checkOutputs([]string{f.output}, paths)
+}
+
+func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []string) error {
+	if err := f.check(paths); err != nil {
+		return err
+	}
+	models, err := f.models.openAll(ctx, paths...)
 	if err != nil {
 		return err
 	}
-	first.Close()
-	train, err := f.data.open(ctx, a, dataset.Train, first)
+	defer models.close()
+	split, err := f.split(ctx, a, models[0])
 	if err != nil {
 		return err
 	}
-	test, err := f.data.open(ctx, a, dataset.Test, first)
+	defer split.Runner.Close()
+	thetas, err := models.thetas(ctx, split.Runner)
 	if err != nil {
 		return err
 	}
-	runner, err := eval.NewRunner(first.Graph, a.threads)
-	if err != nil {
-		return err
-	}
-	defer runner.Close()
-	thetas, err := f.thetas(ctx, runner, first, paths)
-	if err != nil {
-		return err
-	}
-	split := &eval.Split{Runner: runner, Train: subset(train, f.samples), Test: test}
 	if len(paths) == 3 {
 		return a.plane(ctx, f, thetas, split, paths)
 	}
-	curve, err := landscape.Interpolate(ctx, "way", thetas[0], thetas[1], landscape.Lambdas(f.points), nil, split, func(done, total int) {
-		a.report("measuring the way", done, total, "")
-	})
-	if err != nil {
-		return err
-	}
-	return a.reportCurve(f, curve, paths)
+	return a.curve(ctx, f, thetas, split, paths)
 }
 
-// thetas lays the models' parameters out as the runner's arena.
-func (f *interpolateFlags) thetas(ctx context.Context, runner *eval.Runner, first *model.Model, paths []string) ([][]float32, error) {
+// split opens the data, and an engine to measure networks like net on both parts of it.
+func (f *interpolateFlags) split(ctx context.Context, a *app, net *model.Model) (*eval.Split, error) {
+	train, err := f.data.open(ctx, a, dataset.Train, net)
+	if err != nil {
+		return nil, err
+	}
+	test, err := f.data.open(ctx, a, dataset.Test, net)
+	if err != nil {
+		return nil, err
+	}
+	runner, err := eval.NewRunner(net.Graph, a.threads)
+	if err != nil {
+		return nil, err
+	}
+	return &eval.Split{Runner: runner, Train: subset(train, f.data.samples), Test: test}, nil
+}
+
+// thetas lays each model's parameters out as the runner's arena.
+func (s modelSet) thetas(ctx context.Context, runner *eval.Runner) ([][]float32, error) {
 	var out [][]float32
-	for _, path := range paths {
-		_, m, err := f.models.openPair(ctx, first.Path, path)
-		if err != nil {
-			return nil, err
-		}
+	for _, m := range s {
 		params, err := m.GraphParams(ctx)
 		if err != nil {
 			return nil, err
@@ -111,12 +112,18 @@ func (f *interpolateFlags) thetas(ctx context.Context, runner *eval.Runner, firs
 			return nil, err
 		}
 		out = append(out, slices.Clone(runner.Theta()))
-		m.Close()
 	}
 	return out, nil
 }
 
-func (a *app) reportCurve(f *interpolateFlags, curve landscape.Curve, paths []string) error {
+// curve measures and draws the way between two models.
+func (a *app) curve(ctx context.Context, f *interpolateFlags, thetas [][]float32, split *eval.Split, paths []string) error {
+	curve, err := landscape.Interpolate(ctx, "way", thetas[0], thetas[1], landscape.Lambdas(f.points), nil, split, func(done, total int) {
+		a.report("measuring the way", done, total, "")
+	})
+	if err != nil {
+		return err
+	}
 	if f.output != "" {
 		fig, err := report.CurveFigure(report.CurveOptions{
 			EndLabels: [2]string{filepath.Base(paths[0]), filepath.Base(paths[1])},
@@ -129,9 +136,13 @@ func (a *app) reportCurve(f *interpolateFlags, curve landscape.Curve, paths []st
 			return err
 		}
 	}
+	a.finish()
+	return a.reportCurve(f, curve)
+}
+
+func (a *app) reportCurve(f *interpolateFlags, curve landscape.Curve) error {
 	var b experiment.SplitBarrier
 	b.Train, b.Test = curve.Barriers()
-	a.finish()
 	if a.json {
 		return writeJSON(a.stdout, struct {
 			Points  []landscape.Point       `json:"points"`
@@ -146,11 +157,11 @@ func (a *app) reportCurve(f *interpolateFlags, curve landscape.Curve, paths []st
 			fmt.Sprintf("%.4f", p.Test.Loss), fmt.Sprintf("%.2f", 100*p.Test.Accuracy),
 		})
 	}
-	if err := ui.Table(a.stdout, []string{"λ", "train loss", "train %", "test loss", "test %"}, rows, ui.TableOptions{}); err != nil {
+	if err := a.table([]string{"λ", "train loss", "train %", "test loss", "test %"}, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\nbarrier of the loss    over the chord: train %.4f, test %.4f    as in the paper: train %.4f, test %.4f\n",
-		b.Train.Chord, b.Test.Chord, b.Train.Paper, b.Test.Paper)
+	a.printf("\nbarrier of the loss over the chord   train %.4f  test %.4f\n", b.Train.Chord, b.Test.Chord)
+	a.printf("                    as in the paper  train %.4f  test %.4f\n", b.Train.Paper, b.Test.Paper)
 	return nil
 }
 
@@ -175,9 +186,9 @@ func (a *app) plane(ctx context.Context, f *interpolateFlags, thetas [][]float32
 	if a.json {
 		return writeJSON(a.stdout, p)
 	}
-	fmt.Fprintf(a.stdout, "measured %d x %d points of the plane\n", len(p.X), len(p.Y))
+	a.printf("measured %d x %d points of the plane\n", len(p.X), len(p.Y))
 	for i, c := range p.Corners {
-		fmt.Fprintf(a.stdout, "%s at (%.4g, %.4g)\n", paths[i], c[0], c[1])
+		a.printf("%s at (%.4g, %.4g)\n", paths[i], c[0], c[1])
 	}
 	return nil
 }
@@ -185,12 +196,12 @@ func (a *app) plane(ctx context.Context, f *interpolateFlags, thetas [][]float32
 // writeFigure writes a figure in the format that the name's ending says.
 func writeFigure(path string, fig *report.Figure) error {
 	render := fig.SVG
-	if strings.HasSuffix(path, ".png") {
+	if filepath.Ext(path) == ".png" {
 		render = fig.PNG
 	}
 	data, err := render()
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFile(path, func(w io.Writer) error { _, err := w.Write(data); return err })
+	return writeBytes(path, data)
 }

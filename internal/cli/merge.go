@@ -6,206 +6,173 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
-	"github.com/rebasin/rebasin/internal/ui"
 	"github.com/rebasin/rebasin/merge"
-	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/tensor"
+	"github.com/rebasin/rebasin/zoo"
 )
 
 // mergeFlags are the flags of merge.
 type mergeFlags struct {
 	matchFlags
 	output, combine string
-	weights         []string
+	weightTexts     []string
+	weights         [2]float64
 	search, dryRun  bool
 }
 
 func (a *app) merge() *cobra.Command {
-	var m mergeFlags
+	var f mergeFlags
 	c := &cobra.Command{
 		Use:   "merge A B -o OUT",
 		Short: "Align B with A and merge the two",
-		Long: `Aligns B with A and writes the network between them. --dry-run prints what would be done, with the memory it takes, and does nothing.
---search-lambda looks for the best place on the way from A to B by the loss on training data.`,
+		Long: `Aligns B with A and writes the network between them. --dry-run prints what would
+be done, with the memory and the time it takes, and does nothing.
+--search-lambda looks for the best place on the way from A to B by the loss on
+training data.`,
 		Example: `  rebasin merge a.safetensors b.safetensors -o merged.safetensors
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --align ste --data mnist
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --search-lambda --data mnist
   rebasin merge a.safetensors b-aligned.safetensors -o merged.safetensors --align none --method slerp --weights .7,.3 --dry-run`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(c *cobra.Command, args []string) error { return a.runMerge(c.Context(), &m, args[0], args[1]) },
+		Args: arguments(2, 2, "two models, A and B, are"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.search && c.Flags().Changed("weights") {
+				return usagef("--weights and --search-lambda exclude each other")
+			}
+			return a.runMerge(c.Context(), &f, args[0], args[1])
+		},
 	}
-	m.register(c)
-	f := c.Flags()
-	f.StringVar(&m.method, "align", "weight", "how to align B with A first: weight, activation, ste, auto, none")
-	f.StringVar(&m.combine, "method", "lerp", "how to combine: lerp, the straight line, or slerp, the great circle of each tensor")
-	f.StringSliceVar(&m.weights, "weights", []string{".5", ".5"}, "weights of the two models; they are divided by their sum")
-	f.BoolVar(&m.search, "search-lambda", false, "choose the weights by the loss on the training part of --data")
-	f.BoolVar(&m.dryRun, "dry-run", false, "print the plan and do nothing")
-	f.StringVarP(&m.output, "output", "o", "", "file to write")
+	f.register(c)
+	s := c.Flags()
+	s.StringVar(&f.method, "align", "weight", "how to align B with A first: weight, activation, ste, auto, none")
+	s.StringVar(&f.combine, "method", "lerp", "how to combine: lerp, the straight line, or slerp, the great circle of each tensor")
+	s.StringSliceVar(&f.weightTexts, "weights", []string{".5", ".5"}, "weights of the two models; they are divided by their sum")
+	s.BoolVar(&f.search, "search-lambda", false, "choose the weights by the loss on the training part of --data")
+	s.BoolVar(&f.dryRun, "dry-run", false, "print the plan and do nothing")
+	s.StringVarP(&f.output, "output", "o", "", "`FILE` to write")
+	choices(c, "align", append(slices.Clone(matchMethods), notAligned)...)
+	choices(c, "method", string(merge.Lerp), string(merge.Slerp))
 	return c
 }
 
-func (m *mergeFlags) checkMerge() ([2]float64, error) {
-	var w [2]float64
-	if !slices.Contains(merge.Methods(), merge.Method(m.combine)) {
-		return w, usagef("unknown method %q; there are %v", m.combine, merge.Methods())
+// check finds mistakes in the flags before anything is opened, and parses the weights.
+func (f *mergeFlags) check() error {
+	if !slices.Contains(merge.Methods(), merge.Method(f.combine)) {
+		return usagef("--method %q: there are %v (how to align is said by --align)", f.combine, merge.Methods())
 	}
-	if len(m.weights) != 2 {
-		return w, usagef("--weights: two are needed, there are %d", len(m.weights))
+	if err := f.parseWeights(); err != nil {
+		return err
 	}
-	for i, text := range m.weights {
+	if f.search {
+		if err := f.data.require(); err != nil {
+			return err
+		}
+	}
+	if f.method == notAligned {
+		return f.data.check()
+	}
+	return f.matchFlags.check()
+}
+
+func (f *mergeFlags) parseWeights() error {
+	if len(f.weightTexts) != 2 {
+		return usagef("--weights: two are needed, there are %d", len(f.weightTexts))
+	}
+	for i, text := range f.weightTexts {
 		x, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(x >= 0) || math.IsInf(x, 0) {
-			return w, usagef("--weights: %q is not a non-negative number", text)
+			return usagef("--weights: %q is not a number of at least 0", text)
 		}
-		w[i] = x
+		f.weights[i] = x
 	}
-	if w[0]+w[1] == 0 {
-		return w, usagef("--weights: not all can be zero")
+	if f.weights[0]+f.weights[1] == 0 {
+		return usagef("--weights: not all can be zero")
 	}
-	if m.search && m.data.name == "" {
-		return w, usagef("--search-lambda needs training data: --data NAME")
-	}
-	if m.method == "none" {
-		return w, nil
-	}
-	return w, m.check()
+	return nil
 }
 
-func (a *app) runMerge(ctx context.Context, m *mergeFlags, pathA, pathB string) error {
-	weights, err := m.checkMerge()
+func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	if err := checkOutput(f.output, pathA, pathB, f.models.symmetry, f.init); err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.planMerge(ctx, f, pathA, pathB)
+	}
+	r, err := f.align(ctx, a, pathA, pathB)
 	if err != nil {
 		return err
 	}
-	if err := checkOutput(m.output, pathA, pathB, m.models.symmetry, m.init); err != nil {
-		return err
-	}
-	if m.dryRun {
-		return a.planMerge(ctx, m, pathA, pathB, weights)
-	}
-	ma, params, out, err := m.align(ctx, a, pathA, pathB)
+	defer r.close()
+	plan, err := f.newPlan(r)
 	if err != nil {
 		return err
 	}
-	defer out.close()
-	plan, err := newPlan(m, ma, out.b, pathA, pathB, weights, params)
-	if err != nil {
-		return err
-	}
-	if m.search {
-		if err := a.searchLambda(ctx, m, plan, ma, params, out); err != nil {
+	var loss *float64 // of the merged network on training data
+	if f.search {
+		if loss, err = a.searchLambda(ctx, f, plan, r); err != nil {
 			return err
 		}
 	}
-	meta := ma.Metadata()
-	if meta == nil {
-		meta = map[string]string{}
-	}
-	own, err := provenance("merge "+m.combine+" after align "+m.method, m.seed, pathA, pathB)
+	meta, err := f.metadata(plan, r)
 	if err != nil {
 		return err
 	}
-	for k, v := range own {
-		meta[k] = v
+	if err := plan.Execute(ctx, f.output, meta, func(done, total int) { a.report("merging", done, total, "") }); err != nil {
+		return err
 	}
+	return a.reportMerge(f, plan, r, loss)
+}
+
+// newPlan plans the merge of A with B, aligned where it was.
+func (f *mergeFlags) newPlan(r *matching) (*merge.Plan, error) {
+	hash, err := hashes(r.a.Path, r.b.Path)
+	if err != nil {
+		return nil, err
+	}
+	return merge.NewPlan(merge.Source{Name: r.a.Path, Hash: hash[0], Infos: r.a.Infos(), Load: r.a.Tensor},
+		merge.Source{Name: r.b.Path, Hash: hash[1], Infos: r.b.Infos(), Load: r.loadB}, merge.Method(f.combine), f.weights)
+}
+
+func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string, error) {
+	meta := outputMetadata(r.a, "merge "+f.combine+" after align "+f.method, f.seed, plan.A.Hash, plan.B.Hash)
 	meta["rebasin.lambda"] = strconv.FormatFloat(plan.Lambda, 'g', -1, 64)
-	if ma.Config != nil {
-		if meta["rebasin.arch"], err = ma.Config.Encode(); err != nil {
-			return err
-		}
+	if r.a.Config == nil {
+		return meta, nil
 	}
-	err = plan.Execute(ctx, m.output, meta, func(done, total int) { a.report("merging", done, total, "") })
-	if err != nil {
-		return err
-	}
-	return a.reportMerge(m, plan, out)
+	var err error
+	meta[zoo.MetadataKey], err = r.a.Config.Encode()
+	return meta, err
 }
 
-// merged is what merge found on the way to its output.
-type merged struct {
-	matching
-	verified *verification
-	loss     *float64 // of the merged network on training data, when searched for
-}
-
-// align brings B into A's order, unless it was told not to. The parameters are nil when B is taken as it is.
-func (m *mergeFlags) align(ctx context.Context, a *app, pathA, pathB string) (*model.Model, map[string]*tensor.Tensor, *merged, error) {
-	if m.method == "none" {
-		ma, mb, err := m.models.openPair(ctx, pathA, pathB)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		return ma, nil, &merged{matching: matching{a: ma, b: mb, why: "nothing was aligned"}}, nil
-	}
-	r, err := m.run(ctx, a, pathA, pathB)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	params, verified, err := r.permuted(ctx)
-	if err != nil {
-		r.close()
-		return nil, nil, nil, err
-	}
-	return r.a, params, &merged{matching: *r, verified: verified}, nil
-}
-
-// newPlan plans the merge of A with B, whose tensors are params where it was aligned.
-func newPlan(m *mergeFlags, ma, mb *model.Model, pathA, pathB string, weights [2]float64, params map[string]*tensor.Tensor) (*merge.Plan, error) {
-	load := mb.Tensor
-	if params != nil {
-		load = func(name string) (*tensor.Tensor, error) { return params[name], nil }
-	}
-	hashA, err := checkpoint.Hash(pathA)
+// searchLambda puts the plan at the λ with the lowest loss on training data, and returns that.
+func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching) (*float64, error) {
+	set, err := f.data.open(ctx, a, dataset.Train, r.a)
 	if err != nil {
 		return nil, err
 	}
-	hashB, err := checkpoint.Hash(pathB)
+	runner, err := eval.NewRunner(r.a.Graph, a.threads)
 	if err != nil {
 		return nil, err
-	}
-	return merge.NewPlan(merge.Source{Name: pathA, Hash: hashA, Infos: ma.Infos(), Load: ma.Tensor},
-		merge.Source{Name: pathB, Hash: hashB, Infos: mb.Infos(), Load: load}, merge.Method(m.combine), weights)
-}
-
-// searchLambda puts the plan at the λ with the lowest loss on training data: first on a grid of 11 points, then by golden section around the best.
-func (a *app) searchLambda(ctx context.Context, m *mergeFlags, plan *merge.Plan, ma *model.Model, params map[string]*tensor.Tensor, out *merged) error {
-	set, err := m.data.open(ctx, a, dataset.Train, ma)
-	if err != nil {
-		return err
-	}
-	data := subset(set, m.samples)
-	runner, err := eval.NewRunner(ma.Graph, a.threads)
-	if err != nil {
-		return err
 	}
 	defer runner.Close()
-	pa, err := ma.Params(ctx)
+	mix, err := f.mixer(ctx, r)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if params == nil {
-		if params, err = out.b.Params(ctx); err != nil {
-			return err
-		}
-	}
-	done := 0
+	data, done := subset(set, f.data.samples), 0
 	lambda, loss, err := merge.SearchLambda(func(l float64) (float64, error) {
-		mixed, err := merge.Params(plan.Method, pa, params, l)
+		params, err := mix(l)
 		if err != nil {
 			return 0, err
 		}
-		own := map[string]*tensor.Tensor{}
-		for _, p := range ma.Graph.Params {
-			own[p.Name] = mixed[p.Name]
-		}
-		if err := runner.SetParams(own); err != nil {
+		if err := runner.SetParams(params); err != nil {
 			return 0, err
 		}
 		metrics, err := runner.Evaluate(ctx, data)
@@ -213,94 +180,37 @@ func (a *app) searchLambda(ctx context.Context, m *mergeFlags, plan *merge.Plan,
 		a.report("searching λ", done, merge.SearchSteps, fmt.Sprintf("λ %.3f, loss %.4f", l, metrics.Loss))
 		return metrics.Loss, err
 	})
-	if err != nil {
-		return err
-	}
-	plan.Lambda, out.loss = lambda, &loss
-	return nil
+	plan.Lambda = lambda
+	return &loss, err
 }
 
-// planMerge prints the plan of a merge without doing it.
-func (a *app) planMerge(ctx context.Context, m *mergeFlags, pathA, pathB string, weights [2]float64) error {
-	ma, mb, err := m.models.openPair(ctx, pathA, pathB)
+// mixer returns what computes the network at λ.
+func (f *mergeFlags) mixer(ctx context.Context, r *matching) (func(lambda float64) (map[string]*tensor.Tensor, error), error) {
+	pa, err := r.a.GraphParams(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer ma.Close()
-	defer mb.Close()
-	if m.method != "none" {
-		if _, err := m.models.symmetryOf(ctx, ma, mb); err != nil {
-			return err
+	pb, err := r.b.GraphParams(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.aligned != nil {
+		for name := range pb {
+			pb[name] = r.aligned[name]
 		}
 	}
-	plan, err := newPlan(m, ma, mb, pathA, pathB, weights, nil)
-	if err != nil {
-		return err
-	}
+	return func(lambda float64) (map[string]*tensor.Tensor, error) {
+		return merge.Params(merge.Method(f.combine), pa, pb, lambda)
+	}, nil
+}
+
+func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *float64) error {
 	a.finish()
+	var o *objective
+	if r.result != nil {
+		o = &objective{r.before, r.after}
+	}
 	if a.json {
-		type step struct {
-			Name, DType, Action string
-			Shape               []int
-		}
-		var steps []step
-		for _, s := range plan.Tensors {
-			steps = append(steps, step{s.Name, s.DType.String(), s.Action, s.Shape})
-		}
-		return writeJSON(a.stdout, struct {
-			DryRun  bool      `json:"dry_run"`
-			Output  string    `json:"output"`
-			Inputs  []string  `json:"inputs"`
-			Hashes  []string  `json:"hashes"`
-			Align   string    `json:"align"`
-			Method  string    `json:"method"`
-			Weights []float64 `json:"weights"`
-			Bytes   int64     `json:"bytes"`
-			Memory  int64     `json:"memory"`
-			Seconds float64   `json:"seconds"`
-			Tensors []step    `json:"tensors"`
-		}{true, m.output, []string{pathA, pathB}, []string{plan.A.Hash, plan.B.Hash}, m.method, m.combine,
-			[]float64{1 - plan.Lambda, plan.Lambda}, plan.Bytes, m.memory(plan), plan.Seconds(), steps})
-	}
-	fmt.Fprintf(a.stdout, "A       %s  sha256 %s\nB       %s  sha256 %s\nalign   %s\nmethod  %s, weights %.4g and %.4g\noutput  %s, %s in %d tensors\nmemory  about %s\ntime    about %.2g s to merge and write%s\n\n",
-		pathA, plan.A.Hash, pathB, plan.B.Hash, m.method, m.combine, 1-plan.Lambda, plan.Lambda, m.output, size(plan.Bytes), len(plan.Tensors),
-		size(m.memory(plan)), plan.Seconds(), map[bool]string{true: "", false: ", and the alignment before"}[m.method == "none"])
-	var rows [][]string
-	for _, s := range plan.Tensors {
-		rows = append(rows, []string{s.Name, s.DType.String(), fmt.Sprint(s.Shape), s.Action})
-	}
-	return ui.Table(a.stdout, []string{"tensor", "dtype", "shape", "action"}, rows, ui.TableOptions{})
-}
-
-// memory foresees the bytes held: alone, the largest few tensors; with an alignment, A, B, the permuted copy and the result of applying it.
-func (m *mergeFlags) memory(p *merge.Plan) int64 {
-	if m.method == "none" {
-		return p.Memory
-	}
-	return 5*p.Bytes + p.Memory
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	x, i := float64(n), 0
-	for x >= 1024 && i < len(units)-1 {
-		x, i = x/1024, i+1
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%.1f", x), ".0") + " " + units[i]
-}
-
-func (a *app) reportMerge(m *mergeFlags, plan *merge.Plan, out *merged) error {
-	a.finish()
-	if a.json {
-		type objective struct {
-			Before float64 `json:"before"`
-			After  float64 `json:"after"`
-		}
-		var o *objective
-		if out.result != nil {
-			o = &objective{out.before, out.after}
-		}
 		return writeJSON(a.stdout, struct {
 			Output    string        `json:"output"`
 			Align     string        `json:"align"`
@@ -310,20 +220,16 @@ func (a *app) reportMerge(m *mergeFlags, plan *merge.Plan, out *merged) error {
 			TrainLoss *float64      `json:"train_loss,omitempty"`
 			Verified  *verification `json:"verified"`
 			Why       string        `json:"why,omitempty"`
-		}{m.output, m.method, m.combine, []float64{1 - plan.Lambda, plan.Lambda}, o, out.loss, out.verified, out.why})
+		}{f.output, f.method, f.combine, []float64{1 - plan.Lambda, plan.Lambda}, o, loss, r.verified, r.why})
 	}
-	fmt.Fprintf(a.stdout, "%s: %.4g A + %.4g B (%s)", m.output, 1-plan.Lambda, plan.Lambda, m.combine)
-	if out.result != nil {
-		fmt.Fprintf(a.stdout, ", aligned by %s: <A, B> %.6g -> %.6g", out.result.Method, out.before, out.after)
+	a.printf("%s: %.4g A + %.4g B (%s)", f.output, 1-plan.Lambda, plan.Lambda, f.combine)
+	if o != nil {
+		a.printf(", aligned by %s: <A, B> %.6g -> %.6g", r.result.Method, o.Before, o.After)
 	}
-	if out.loss != nil {
-		fmt.Fprintf(a.stdout, ", training loss %.4f", *out.loss)
+	if loss != nil {
+		a.printf(", training loss %.4f", *loss)
 	}
-	fmt.Fprintln(a.stdout)
-	if out.verified != nil {
-		fmt.Fprintf(a.stdout, "verified: the outputs of the aligned B deviate by at most %.1e over %d samples\n", out.verified.MaxDeviation, out.verified.Samples)
-	} else {
-		fmt.Fprintln(a.stdout, "not verified:", out.why)
-	}
+	a.printf("\n")
+	a.printVerified(r)
 	return nil
 }

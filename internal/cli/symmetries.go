@@ -3,84 +3,99 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rebasin/rebasin/checkpoint"
-	"github.com/rebasin/rebasin/internal/ui"
+	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/symmetry"
 )
 
+// symmetriesFlags are the flags of symmetries.
+type symmetriesFlags struct {
+	models     modelFlags
+	axes, spec string
+	prove      bool
+}
+
 func (a *app) symmetries() *cobra.Command {
-	var models modelFlags
-	var axes, spec string
-	var prove bool
+	var f symmetriesFlags
 	c := &cobra.Command{
 		Use:   "symmetries M",
 		Short: "Show the groups of units that may be permuted, what is pinned and why",
-		Example: `  rebasin symmetries a.safetensors
+		Example: `  rebasin symmetries a.safetensors --prove
   rebasin symmetries torch.safetensors --arch mlp --axes axes.json
   rebasin symmetries a.safetensors --symmetry net.yaml --json`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			for _, out := range []string{axes, spec} {
-				if out == "" {
-					continue
-				}
-				if err := checkOutput(out, args[0], models.symmetry); err != nil {
-					return err
-				}
-			}
-			return a.runSymmetries(c.Context(), &models, args[0], axes, spec, prove)
-		},
+		Args: arguments(1, 1, "one model is"),
+		RunE: func(c *cobra.Command, args []string) error { return a.runSymmetries(c.Context(), &f, args[0]) },
 	}
-	models.registerSymmetry(c)
-	c.Flags().StringVar(&axes, "axes", "", "write the symmetry in git-re-basin's form to this file: JSON, tensor -> list of group or null")
-	c.Flags().StringVar(&spec, "spec", "", "write the symmetry as a specification file (YAML) to this file")
-	c.Flags().BoolVar(&prove, "prove", false, "prove the symmetry by running the network")
+	f.models.registerSymmetry(c)
+	c.Flags().StringVar(&f.axes, "axes", "", "write the symmetry to this `FILE` in git-re-basin's form: JSON, tensor -> list of group or null")
+	c.Flags().StringVar(&f.spec, "spec", "", "write the symmetry to this `FILE` as a specification, in YAML")
+	c.Flags().BoolVar(&f.prove, "prove", false, "prove the symmetry by running the network")
+	c.MarkFlagsMutuallyExclusive("prove", "no-verify")
 	return c
 }
 
-func (a *app) runSymmetries(ctx context.Context, models *modelFlags, path, axes, spec string, prove bool) error {
-	m, err := models.open(path)
+func (a *app) runSymmetries(ctx context.Context, f *symmetriesFlags, path string) error {
+	if err := checkOutputs([]string{f.axes, f.spec}, []string{path, f.models.symmetry}); err != nil {
+		return err
+	}
+	m, err := f.models.open(path)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	s, err := models.symmetryOf(ctx, m)
+	s, err := f.models.symmetryOf(ctx, m)
 	if err != nil {
 		return err
 	}
 	var proof *symmetry.Proof
-	if prove {
-		if proof, err = models.prove(ctx, a, s, m, 0); err != nil {
+	if f.prove {
+		if m.Graph == nil {
+			return fmt.Errorf("--prove: %q: %w", path, model.ErrNoGraph)
+		}
+		if proof, err = f.models.prove(ctx, a, s, m, 0); err != nil {
 			return err
 		}
 	}
-	for _, f := range []struct {
-		path   string
-		render func() ([]byte, error)
-	}{{axes, s.PythonAxes}, {spec, s.MarshalSpec}} {
-		if f.path == "" {
-			continue
-		}
-		text, err := f.render()
-		if err != nil {
-			return err
-		}
-		if err := checkpoint.WriteFile(f.path, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
-			return err
-		}
+	if err := f.write(s); err != nil {
+		return err
 	}
 	a.finish()
 	if a.json {
 		return a.symmetryJSON(s, proof)
 	}
 	return a.symmetryTables(s, proof)
+}
+
+// write writes the symmetry in the forms asked for. Both are rendered before either is written.
+func (f *symmetriesFlags) write(s *symmetry.Symmetry) error {
+	forms := []struct {
+		path   string
+		render func() ([]byte, error)
+		text   []byte
+	}{{path: f.axes, render: s.PythonAxes}, {path: f.spec, render: s.MarshalSpec}}
+	for i := range forms {
+		if forms[i].path == "" {
+			continue
+		}
+		var err error
+		if forms[i].text, err = forms[i].render(); err != nil {
+			return fmt.Errorf("%q: %w", forms[i].path, err)
+		}
+	}
+	for _, form := range forms {
+		if form.path == "" {
+			continue
+		}
+		if err := writeBytes(form.path, form.text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) symmetryJSON(s *symmetry.Symmetry, proof *symmetry.Proof) error {
@@ -144,17 +159,17 @@ func (a *app) symmetryTables(s *symmetry.Symmetry, proof *symmetry.Proof) error 
 		if len(t.rows) == 0 {
 			continue
 		}
-		if err := ui.Table(a.stdout, t.header, t.rows, ui.TableOptions{}); err != nil {
+		if err := a.table(t.header, t.rows); err != nil {
 			return err
 		}
-		fmt.Fprintln(a.stdout)
+		a.printf("\n")
 	}
 	if len(s.Groups) == 0 {
-		fmt.Fprintln(a.stdout, "Nothing can be permuted: every axis is pinned.")
+		a.printf("Nothing can be permuted: every axis is pinned.\n")
 	}
-	fmt.Fprintf(a.stdout, "10^%.2f symmetries\n", s.Log10())
+	a.printf("10^%.2f symmetries\n", s.Log10())
 	if proof != nil {
-		fmt.Fprintf(a.stdout, "proven: the outputs deviate by at most %.1e\n", proof.MaxDeviation)
+		a.printf("proven: the outputs deviate by at most %.1e\n", proof.MaxDeviation)
 	}
 	return nil
 }

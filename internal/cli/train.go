@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,7 +30,6 @@ type trainFlags struct {
 	output      string
 	resume      bool
 	checkpoints []int
-	limit       int
 }
 
 func (a *app) train() *cobra.Command {
@@ -39,12 +37,14 @@ func (a *app) train() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "train --arch NAME --data NAME -o FILE",
 		Short: "Train a network",
-		Long: `Trains a network and writes it as safetensors; the file names its own architecture. While it runs, its state is kept beside the output as
-FILE.snapshot, at the end of each epoch and on Ctrl-C; --resume goes on from there and ends in the same bytes.`,
+		Long: `Trains a network and writes it as safetensors; the file names its own
+architecture. While it runs, its state is kept beside the output as FILE.snapshot,
+at the end of each epoch and on Ctrl-C; --resume goes on from there, with the same
+flags, and ends in the same bytes.`,
 		Example: `  rebasin train --arch mlp --data mnist --epochs 10 --batch 500 --seed 1 -o a.safetensors
   rebasin train --arch mlp --hidden 32,32,32 --data fashion-mnist --optimizer sgd --lr 0.1 --momentum 0.9 --schedule cosine --warmup 1 -o b.safetensors
   rebasin train --arch mlp --data mnist --epochs 10 --seed 1 -o a.safetensors --resume`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error { return a.runTrain(c.Context(), &f) },
 	}
 	s := c.Flags()
@@ -66,37 +66,31 @@ FILE.snapshot, at the end of each epoch and on Ctrl-C; --resume goes on from the
 	s.StringVar(&f.cfg.Schedule.Name, "schedule", "constant", "learning rate after the warm-up: constant, cosine")
 	s.Float64Var(&f.cfg.Schedule.WarmupEpochs, "warmup", 0, "epochs of linear warm-up")
 	s.IntSliceVar(&f.checkpoints, "checkpoints", nil, "also write the network after these epochs (0 is before the first), as FILE-epochN")
-	s.IntVar(&f.limit, "limit", 0, "train on this many samples of the data only, a fixed random part; 0 is all")
-	s.StringVarP(&f.output, "output", "o", "", "file to write")
+	s.StringVarP(&f.output, "output", "o", "", "`FILE` to write")
 	s.BoolVar(&f.resume, "resume", false, "go on from FILE.snapshot")
 	f.data.register(c, "to train on")
+	f.data.registerSamples(c, "limit", 0, "train on this many samples of the data only, a fixed random part; 0 is all")
+	choices(c, "arch", architectures...)
+	choices(c, "norm", "none", "layer")
+	choices(c, "activation", "relu", "leaky_relu", "prelu", "tanh", "sigmoid", "gelu")
+	choices(c, "optimizer", "adam", "sgd")
+	choices(c, "schedule", "constant", "cosine")
 	return c
 }
 
 func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
-	if err := checkOutput(f.output); err != nil {
+	if err := f.check(); err != nil {
 		return err
 	}
-	if f.data.name == "" {
-		return usagef("data is needed: --data NAME, one of %s", strings.Join(dataset.Names(), ", "))
-	}
-	if f.cfg.Epochs < 1 {
-		return usagef("--epochs %d: at least one is needed", f.cfg.Epochs)
-	}
-	snapshot := f.output + ".snapshot"
-	resume, err := f.resumption(snapshot)
+	resume, err := f.resumption()
 	if err != nil {
 		return err
 	}
-	opt, err := f.data.options(a)
+	data, err := f.data.load(ctx, a, dataset.Train)
 	if err != nil {
 		return err
 	}
-	data, err := dataset.Open(ctx, f.data.name, dataset.Train, opt)
-	if err != nil {
-		return err
-	}
-	test, err := dataset.Open(ctx, f.data.name, dataset.Test, opt)
+	test, err := f.data.load(ctx, a, dataset.Test)
 	if err != nil {
 		return err
 	}
@@ -105,70 +99,125 @@ func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if _, err := f.cfg.WithDefaults(); err != nil {
-		return usageError{err}
-	}
 	begin := time.Now()
-	r, err := a.trainNetwork(ctx, f, g, subset(data, f.limit), resume, snapshot)
+	r, err := a.fit(ctx, f, g, subset(data, f.data.samples), resume)
 	if err != nil {
 		return err
 	}
 	seconds := time.Since(begin).Seconds()
-	meta := f.metadata(r.Steps)
-	if err := model.Save(ctx, f.output, r.Params, &f.net, meta); err != nil {
+	m, err := a.measure(ctx, g, r.Params, test)
+	if err != nil {
 		return err
 	}
-	if err := os.Remove(snapshot); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := model.Save(ctx, f.output, r.Params, &f.net, f.metadata(r.Steps)); err != nil {
+		return err
+	}
+	if err := os.Remove(f.snapshot()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.warn("%v", err)
 	}
-	return a.reportTraining(ctx, f, g, r, test, seconds)
+	a.finish()
+	return a.reportTraining(f, r, m, seconds)
 }
 
+// check finds mistakes in the flags before anything is opened.
+func (f *trainFlags) check() error {
+	if err := checkOutput(f.output); err != nil {
+		return err
+	}
+	if err := f.data.require(); err != nil {
+		return err
+	}
+	if f.cfg.Epochs < 1 || f.cfg.Batch < 1 {
+		return usagef("--epochs and --batch must be at least 1")
+	}
+	slices.Sort(f.checkpoints)
+	f.checkpoints = slices.Compact(f.checkpoints)
+	for _, epoch := range f.checkpoints {
+		if epoch < 0 || epoch > f.cfg.Epochs {
+			return usagef("--checkpoints: there is no epoch %d in a training of %d", epoch, f.cfg.Epochs)
+		}
+	}
+	if _, err := f.cfg.WithDefaults(); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// snapshot is the file that holds the state of the training while it runs.
+func (f *trainFlags) snapshot() string { return f.output + ".snapshot" }
+
 // resumption reads the snapshot when asked to, and refuses to start over one that is there: it is somebody's work.
-func (f *trainFlags) resumption(path string) (*train.Snapshot, error) {
-	_, err := os.Stat(path)
+func (f *trainFlags) resumption() (*train.Snapshot, error) {
+	_, err := os.Stat(f.snapshot())
 	switch {
 	case err == nil && f.resume:
-		return train.LoadSnapshot(path)
+		return train.LoadSnapshot(f.snapshot())
 	case err == nil:
-		return nil, fmt.Errorf("%q is the state of a training that was not finished: go on with --resume, or remove it", path)
+		return nil, fmt.Errorf("%q is the state of a training that was not finished: go on with --resume, or remove it", f.snapshot())
 	case f.resume:
 		return nil, fmt.Errorf("nothing to resume: %w", err)
 	}
 	return nil, nil
 }
 
-func (a *app) trainNetwork(ctx context.Context, f *trainFlags, g *graph.Graph, data *dataset.Set, resume *train.Snapshot, snapshot string) (*train.Result, error) {
+// fit trains from the initialisation, or from the snapshot.
+func (a *app) fit(ctx context.Context, f *trainFlags, g *graph.Graph, data *dataset.Set, resume *train.Snapshot) (*train.Result, error) {
 	params, err := zoo.Init(g, f.net, f.cfg.Seed)
 	if err != nil {
 		return nil, err
 	}
+	subject, err := f.subject(data)
+	if err != nil {
+		return nil, err
+	}
+	if resume != nil {
+		a.afterInterrupt = f.howToGoOn()
+	}
 	return train.Run(ctx, g, params, data, f.cfg, train.Options{
-		Threads: a.threads, Resume: resume,
+		Threads: a.threads, Subject: subject, Resume: resume, CheckpointEpochs: f.checkpoints,
 		Progress: func(e train.Event) {
 			a.report("training", e.Step, e.Steps, fmt.Sprintf("epoch %d, loss %.4f, accuracy %.2f %%", e.Epoch, e.Loss, 100*e.Accuracy))
 		},
-		CheckpointEpochs: f.checkpoints,
 		Checkpoint: func(epoch int, p map[string]*tensor.Tensor) error {
 			meta := f.metadata(0)
 			meta["rebasin.epoch"] = fmt.Sprint(epoch)
-			return model.Save(ctx, checkpointName(f.output, epoch), p, &f.net, meta)
+			return model.Save(ctx, f.checkpoint(epoch), p, &f.net, meta)
 		},
-		Snapshot: func(s *train.Snapshot) error {
-			// The state is saved after Ctrl-C too, so this must not stop at the cancelled context.
-			if err := s.Save(context.WithoutCancel(ctx), snapshot); err != nil {
-				return err
-			}
-			a.afterInterrupt = fmt.Sprintf("; the state is in %s: go on with --resume", snapshot)
-			return nil
-		},
+		Snapshot: func(s *train.Snapshot) error { return a.keepSnapshot(ctx, f, s) },
 	})
 }
 
-// checkpointName is FILE-epochN with FILE's extension.
-func checkpointName(output string, epoch int) string {
-	ext := filepath.Ext(output)
-	return fmt.Sprintf("%s-epoch%d%s", strings.TrimSuffix(output, ext), epoch, ext)
+// keepSnapshot saves the state, after Ctrl-C too: it must not stop at the cancelled context.
+func (a *app) keepSnapshot(ctx context.Context, f *trainFlags, s *train.Snapshot) error {
+	if err := s.Save(context.WithoutCancel(ctx), f.snapshot()); err != nil {
+		a.afterInterrupt = fmt.Sprintf("; the state of the last steps could not be saved: %s", oneLine(err))
+		return err
+	}
+	a.afterInterrupt = f.howToGoOn()
+	return nil
+}
+
+func (f *trainFlags) howToGoOn() string {
+	return fmt.Sprintf("; the state is in %s: go on with --resume", f.snapshot())
+}
+
+// subject is what is trained and on what: a snapshot of another network or of other data must not be continued.
+func (f *trainFlags) subject(data *dataset.Set) (string, error) {
+	net, err := f.net.Encode()
+	if err != nil {
+		return "", err
+	}
+	text := fmt.Sprintf("%s on %d samples of %s", net, data.Len(), data.Name())
+	if f.data.normalize != "" {
+		text += " normalised by " + f.data.normalize
+	}
+	return text, nil
+}
+
+// checkpoint is FILE-epochN with FILE's extension.
+func (f *trainFlags) checkpoint(epoch int) string {
+	ext := filepath.Ext(f.output)
+	return fmt.Sprintf("%s-epoch%d%s", strings.TrimSuffix(f.output, ext), epoch, ext)
 }
 
 func (f *trainFlags) metadata(steps int) map[string]string {
@@ -181,41 +230,27 @@ func (f *trainFlags) metadata(steps int) map[string]string {
 	return meta
 }
 
-func (a *app) reportTraining(ctx context.Context, f *trainFlags, g *graph.Graph, r *train.Result, test *dataset.Set, seconds float64) error {
-	runner, err := eval.NewRunner(g, a.threads)
+func (a *app) measure(ctx context.Context, g *graph.Graph, params map[string]*tensor.Tensor, data *dataset.Set) (eval.Metrics, error) {
+	runner, err := a.newRunner(g, params)
 	if err != nil {
-		return err
+		return eval.Metrics{}, err
 	}
 	defer runner.Close()
-	if err := runner.SetParams(r.Params); err != nil {
-		return err
-	}
-	m, err := runner.Evaluate(ctx, test)
-	if err != nil {
-		return err
-	}
-	a.finish()
+	return runner.Evaluate(ctx, data)
+}
+
+func (a *app) reportTraining(f *trainFlags, r *train.Result, test eval.Metrics, seconds float64) error {
 	if a.json {
 		return writeJSON(a.stdout, struct {
 			Output  string        `json:"output"`
 			History []train.Epoch `json:"history"`
 			Test    eval.Metrics  `json:"test"`
 			Seconds float64       `json:"seconds"`
-		}{f.output, r.History, m, seconds})
+		}{f.output, r.History, test, seconds})
 	}
-	fmt.Fprintf(a.stdout, "%s: test accuracy %.2f %%, test loss %.4f after %d epochs in %.1f s\n", f.output, 100*m.Accuracy, m.Loss, f.cfg.Epochs, seconds)
-	for _, e := range slices.Sorted(maps.Keys(asSet(f.checkpoints))) {
-		if e <= f.cfg.Epochs {
-			fmt.Fprintln(a.stdout, checkpointName(f.output, e))
-		}
+	a.printf("%s: test accuracy %.2f %%, test loss %.4f after %d steps in %.1f s\n", f.output, 100*test.Accuracy, test.Loss, r.Steps, seconds)
+	for _, epoch := range f.checkpoints {
+		a.printf("%s\n", f.checkpoint(epoch))
 	}
 	return nil
-}
-
-func asSet(list []int) map[int]bool {
-	set := map[int]bool{}
-	for _, x := range list {
-		set[x] = true
-	}
-	return set
 }

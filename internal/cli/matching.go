@@ -1,0 +1,352 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rebasin/rebasin/dataset"
+	"github.com/rebasin/rebasin/eval"
+	"github.com/rebasin/rebasin/match"
+	"github.com/rebasin/rebasin/model"
+	"github.com/rebasin/rebasin/symmetry"
+	"github.com/rebasin/rebasin/tensor"
+	"github.com/rebasin/rebasin/train"
+)
+
+// matchFlags say how to find an alignment; align and merge share them.
+type matchFlags struct {
+	models modelFlags
+	data   dataFlags
+	method string
+	blend  float64
+	init   string
+
+	restarts, steps, batch int
+	lr                     float64
+	seed                   uint64
+}
+
+// matchMethods are the values of --method (align) and, with none, of --align (merge).
+var matchMethods = []string{"weight", "activation", "ste", "auto"}
+
+// notAligned is the value of merge's --align that takes B as it is.
+const notAligned = "none"
+
+// matchStarts are the values of --init, next to the name of a file.
+var matchStarts = map[string]match.Start{
+	"identity": match.StartIdentity, "greedy": match.StartGreedy, "random": match.StartRandom, "activation": match.StartGiven,
+}
+
+func (m *matchFlags) register(c *cobra.Command) {
+	m.models.registerSymmetry(c)
+	m.data.register(c, "whose training part activation, ste, auto and --blend use")
+	m.data.registerSamples(c, "samples", 10000, "training samples to observe activations on and to score candidates on; 0 is all")
+	f := c.Flags()
+	f.Float64Var(&m.blend, "blend", 0, "share of the activations' similarity in weight matching, at least 0 and below 1")
+	f.StringVar(&m.init, "init", "identity", "where weight matching begins: identity, activation, greedy, random, or an alignment `FILE`")
+	f.IntVar(&m.restarts, "restarts", 1, "descents of weight matching; the best objective is kept")
+	f.IntVar(&m.steps, "steps", 100, "steps of the straight-through estimator")
+	f.IntVar(&m.batch, "batch", 500, "batch size of the straight-through estimator")
+	f.Float64Var(&m.lr, "lr", 1e-3, "learning rate of the straight-through estimator")
+	f.Uint64Var(&m.seed, "seed", 0, "seed of orders, restarts and batches")
+}
+
+// check finds mistakes in the flags before anything is opened.
+func (m *matchFlags) check() error {
+	if err := m.data.check(); err != nil {
+		return err
+	}
+	if _, known := matchStarts[m.init]; !known {
+		if _, err := os.Stat(m.init); err != nil {
+			return usagef("--init %q is neither identity, activation, greedy, random nor a file: %w", m.init, err)
+		}
+	}
+	switch {
+	case !slices.Contains(matchMethods, m.method):
+		return usagef("unknown method %q; there are %s", m.method, strings.Join(matchMethods, ", "))
+	case !(m.blend >= 0 && m.blend < 1):
+		return usagef("--blend %v: it must be at least 0 and below 1", m.blend)
+	case m.blend > 0 && m.method == "activation":
+		return usagef("--blend is for matching weights, not for %s", m.method)
+	case m.restarts < 1 || m.steps < 1 || m.batch < 1:
+		return usagef("--restarts, --steps and --batch must be at least 1")
+	case !(m.lr > 0):
+		return usagef("--lr %v: it must be above 0", m.lr)
+	case m.needsData() && m.data.name == "":
+		return usagef("this needs training data: --data NAME")
+	}
+	return nil
+}
+
+func (m *matchFlags) needsData() bool {
+	return m.method != "weight" || m.blend > 0 || m.init == "activation"
+}
+
+// matching is a pair of models with an alignment, and what was learnt on the way to it.
+type matching struct {
+	a, b          *model.Model
+	sym           *symmetry.Symmetry
+	result        *match.Result // nil where nothing was to be aligned
+	candidates    []match.Candidate
+	before, after float64 // <A, B> and <A, P·B>
+	seconds       float64
+	aligned       map[string]*tensor.Tensor // P·B; nil where nothing was to be aligned
+	verified      *verification
+	why           string // why nothing was verified
+}
+
+// verification is the proof that the aligned network computes what the original did.
+type verification struct {
+	MaxDeviation float64 `json:"max_deviation"`
+	Samples      int     `json:"samples"`
+}
+
+// objective is the inner product over all tensors of the symmetry, before and after aligning.
+type objective struct {
+	Before float64 `json:"before"`
+	After  float64 `json:"after"`
+}
+
+func (r *matching) close() { modelSet{r.a, r.b}.close() }
+
+// loadB reads a tensor of B as it is to be merged.
+func (r *matching) loadB(name string) (*tensor.Tensor, error) {
+	if r.aligned != nil {
+		return r.aligned[name], nil
+	}
+	return r.b.Tensor(name)
+}
+
+// align opens both models, proves the symmetry, finds the alignment, applies it to B and proves the result.
+func (m *matchFlags) align(ctx context.Context, a *app, pathA, pathB string) (*matching, error) {
+	pair, err := m.models.openAll(ctx, pathA, pathB)
+	if err != nil {
+		return nil, err
+	}
+	r := &matching{a: pair[0], b: pair[1], why: "nothing was aligned"}
+	if m.method == notAligned {
+		return r, nil
+	}
+	for _, step := range []func(context.Context, *app, *matching) error{m.findSymmetry, m.findAlignment, m.apply} {
+		if err := step(ctx, a, r); err != nil {
+			r.close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (m *matchFlags) findSymmetry(ctx context.Context, a *app, r *matching) (err error) {
+	if r.sym, err = m.models.symmetryOf(ctx, r.a, r.b); err != nil {
+		return err
+	}
+	proof, err := m.models.prove(ctx, a, r.sym, r.b, m.seed)
+	r.why = ""
+	if proof == nil {
+		r.why = m.models.whyUnproven(r.b)
+	}
+	return err
+}
+
+func (m *matchFlags) findAlignment(ctx context.Context, a *app, r *matching) error {
+	s, err := m.newSearch(ctx, a, r)
+	if err != nil {
+		return err
+	}
+	if r.before, err = match.InnerProduct(r.sym, s.pa, s.pb, r.sym.Identity()); err != nil {
+		return err
+	}
+	begin := time.Now()
+	if r.result, r.candidates, err = s.run(ctx); err != nil {
+		return err
+	}
+	r.seconds = time.Since(begin).Seconds()
+	a.settle()
+	r.after, err = match.InnerProduct(r.sym, s.pa, s.pb, r.result.Alignment)
+	return err
+}
+
+// apply permutes B and proves that it still computes the same, where that can be done.
+func (m *matchFlags) apply(ctx context.Context, _ *app, r *matching) error {
+	params, err := r.b.Params(ctx)
+	if err != nil {
+		return err
+	}
+	if r.aligned, err = r.sym.Apply(r.result.Alignment, params); err != nil || r.why != "" {
+		return err
+	}
+	was, err := r.b.GraphParams(ctx)
+	if err != nil {
+		return err
+	}
+	is := map[string]*tensor.Tensor{}
+	for name := range was {
+		is[name] = r.aligned[name]
+	}
+	deviation, samples, err := symmetry.Equivalent(ctx, r.b.Graph, was, is, nil, 0)
+	if err != nil {
+		return err
+	}
+	if !(deviation <= symmetry.Tolerance) {
+		return fmt.Errorf("the aligned network differs from %q: the outputs deviate by %g", r.b.Path, deviation)
+	}
+	r.verified = &verification{deviation, samples}
+	return nil
+}
+
+// printVerified says what is proven of the aligned B.
+func (a *app) printVerified(r *matching) {
+	if r.verified == nil {
+		a.printf("not verified: %s\n", r.why)
+		return
+	}
+	a.printf("verified: the outputs of the aligned B deviate by at most %.1e over %d samples\n", r.verified.MaxDeviation, r.verified.Samples)
+}
+
+// search is one run of a matcher with all that it needs.
+type search struct {
+	*matchFlags
+	net         *model.Model
+	sym         *symmetry.Symmetry
+	pa, pb      match.Params
+	data        *dataset.Set      // the training part, nil where none is needed
+	source      *eval.Activations // on a part of data
+	weights     match.WeightsOptions
+	activations match.ActivationsOptions
+	observe     match.Observer
+	threads     int
+}
+
+func (m *matchFlags) newSearch(ctx context.Context, a *app, r *matching) (s *search, err error) {
+	s = &search{matchFlags: m, net: r.a, sym: r.sym, observe: m.observer(a), threads: a.threads}
+	if s.pa, err = r.a.Params(ctx); err != nil {
+		return nil, err
+	}
+	if s.pb, err = r.b.Params(ctx); err != nil {
+		return nil, err
+	}
+	s.weights = match.WeightsOptions{Restarts: m.restarts, Seed: m.seed, Threads: a.threads, Observer: s.observe}
+	s.activations = match.ActivationsOptions{Threads: a.threads, Observer: s.observe, Weights: s.weights}
+	if m.needsData() {
+		if s.data, err = m.data.open(ctx, a, dataset.Train, r.a); err != nil {
+			return nil, err
+		}
+		s.source = &eval.Activations{Graph: r.a.Graph, A: s.pa, B: s.pb, Data: subset(s.data, m.data.samples), Threads: a.threads}
+	}
+	return s, nil
+}
+
+// observer shows the matchers' progress.
+func (m *matchFlags) observer(a *app) match.Observer {
+	return func(e match.Event) {
+		stage := e.Stage
+		if m.restarts > 1 && e.Total == 0 {
+			stage = fmt.Sprintf("%s, restart %d of %d", stage, e.Restart+1, m.restarts)
+		}
+		a.report(stage, e.Done, e.Total, fmt.Sprintf("%.6g", e.Objective))
+	}
+}
+
+// run runs the method asked for, from where it is to begin.
+func (s *search) run(ctx context.Context) (*match.Result, []match.Candidate, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	var r *match.Result
+	var err error
+	switch s.method {
+	case "weight":
+		r, err = match.Weights(ctx, s.sym, s.pa, s.pb, s.weights)
+	case "activation":
+		r, err = match.Activations(ctx, s.sym, s.pa, s.pb, s.source, s.activations)
+	case "ste":
+		r, err = s.straightThrough(ctx)
+	default:
+		return s.auto(ctx)
+	}
+	return r, nil, err
+}
+
+// begin sets where weight matching begins, and the blend.
+func (s *search) begin(ctx context.Context) error {
+	start, known := matchStarts[s.init]
+	switch {
+	case !known:
+		p, err := readAlignment(s.init, s.sym)
+		if err != nil {
+			return fmt.Errorf("--init %q: %w", s.init, err)
+		}
+		s.weights.Start, s.weights.Init = match.StartGiven, p
+	case start == match.StartGiven:
+		first, err := match.Activations(ctx, s.sym, s.pa, s.pb, s.source, s.activations)
+		if err != nil {
+			return err
+		}
+		s.weights.Start, s.weights.Init = start, first.Alignment
+	default:
+		s.weights.Start = start
+	}
+	if s.blend > 0 && s.method != "auto" {
+		similarity, err := match.ActivationSimilarity(ctx, s.sym, s.source, s.activations)
+		if err != nil {
+			return err
+		}
+		s.weights.Blend = &match.Blend{Mu: s.blend, Similarity: similarity}
+	}
+	return nil
+}
+
+func readAlignment(path string, sym *symmetry.Symmetry) (*symmetry.Alignment, error) {
+	text, err := readSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	return symmetry.ReadAlignment(bytes.NewReader(text), sym)
+}
+
+func (s *search) straightThroughOptions() match.StraightThroughOptions {
+	return match.StraightThroughOptions{
+		Steps: s.steps, LearningRate: s.lr, Weights: s.weights, Seed: s.seed, Threads: s.threads, Observer: s.observe,
+	}
+}
+
+// newObjective descends on data and scores on scored.
+func (s *search) newObjective(data, scored *dataset.Set) (*train.Objective, error) {
+	return train.NewObjective(s.net.Graph, data, scored, s.batch, s.seed, s.threads)
+}
+
+func (s *search) straightThrough(ctx context.Context) (*match.Result, error) {
+	obj, err := s.newObjective(s.data, subset(s.data, s.matchFlags.data.samples))
+	if err != nil {
+		return nil, err
+	}
+	defer obj.Close()
+	return match.StraightThrough(ctx, s.sym, s.pa, s.pb, obj, s.straightThroughOptions())
+}
+
+// auto chooses between candidates by their loss on training data that none of them was found on.
+func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, error) {
+	samples := s.matchFlags.data.samples
+	rest, held := heldOut(s.data, samples)
+	obj, err := s.newObjective(rest, subset(rest, samples))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer obj.Close()
+	judge, err := s.newObjective(rest, held)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer judge.Close()
+	s.source.Data = subset(rest, samples)
+	return match.Auto(ctx, s.sym, s.pa, s.pb, s.source, obj, judge, match.AutoOptions{
+		Weights: s.weights, Activations: s.activations, StraightThrough: s.straightThroughOptions(), BlendMu: s.blend, Observer: s.observe,
+	})
+}
