@@ -14,7 +14,7 @@
 //	task.Done()
 //
 // On a terminal every unfinished task is a bar that is redrawn in place, fitted to the width of the terminal; a finished one leaves a line.
-// Anywhere else, as in a log file, a task writes a sparse line now and then and one at its end. Quiet writes nothing at all.
+// Anywhere else, as in a log file, a task writes a sparse line now and then and one at its end, none if it was done at once. Quiet writes nothing at all.
 //
 // A nil *Progress and a nil *Task are valid and silent, and everything is safe for concurrent use. Goroutines live only while a task on a
 // terminal is unfinished, and are joined by the call that finishes the last one.

@@ -13,11 +13,12 @@ import (
 )
 
 // Plain lines of one task are at least sparseTime apart, and then only after sparseShare of its work, or after patience: whoever follows a log
-// of a long run wants a sign of life.
+// of a long run wants a sign of life. What is done in less than brief is not worth a line.
 const (
 	sparseTime  = 10 * time.Second
 	sparseShare = 0.1
 	patience    = time.Minute
+	brief       = time.Second
 )
 
 // defaultWidth is assumed of a terminal that does not tell its own.

@@ -155,11 +155,29 @@ func TestNothingAfterTheEnd(t *testing.T) {
 	}
 }
 
+// In a log, what is done at once is not worth a line; what is stopped always is.
+func TestBriefTasks(t *testing.T) {
+	var out bytes.Buffer
+	clock := &clockwork{}
+	p := New(&out, Options{Now: clock.Now})
+	for _, d := range []time.Duration{brief - 1, brief} {
+		task := p.Task("work", 1)
+		clock.advance(d)
+		task.Done()
+	}
+	p.Task("interrupted", 1)
+	p.Wait()
+	if got, want := out.String(), "work: done in 0:01\ninterrupted: stopped at 0/1 after 0:00\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	for _, tty := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tty=%v", tty), func(t *testing.T) {
 			var out bytes.Buffer
-			p := New(&out, Options{ForceTTY: tty})
+			clock := &clockwork{}
+			p := New(&out, Options{ForceTTY: tty, Now: func() time.Time { clock.advance(time.Second); return clock.Now() }})
 			var wg sync.WaitGroup
 			for i := range 8 {
 				wg.Go(func() {
@@ -361,14 +379,17 @@ func TestFilesAreNoTerminals(t *testing.T) {
 	if w := TerminalWidth(f); w != 0 {
 		t.Errorf("a file has %d columns", w)
 	}
-	p := New(f, Options{})
-	p.Task("work", 1).Done()
+	clock := &clockwork{}
+	p := New(f, Options{Now: clock.Now})
+	task := p.Task("work", 1)
+	clock.advance(brief)
+	task.Done()
 	p.Wait()
 	got, err := os.ReadFile(f.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "work: done in 0:00\n"; string(got) != want {
+	if want := "work: done in 0:01\n"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -109,7 +109,7 @@ func (t *Task) end(as phase) bool {
 	now := t.progress.opt.Now()
 	t.status.elapsed = now.Sub(t.began)
 	t.status.phase = as
-	if !t.progress.bars {
+	if !t.progress.bars && (as == stopped || t.status.elapsed >= brief) {
 		t.progress.Log(plainLine(t.status))
 	}
 	return true
