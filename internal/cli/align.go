@@ -116,11 +116,11 @@ func (f *alignFlags) json(r *matching) alignJSON {
 func (a *app) printAlign(f *alignFlags, r *matching) {
 	a.printf("%s: <A, B> %.6g -> %.6g by %s", f.output, r.before, r.after, r.result.Method)
 	if n := r.result.Sweeps; n > 0 {
-		rounds := "sweeps"
+		round := "sweep"
 		if r.result.Method == "ste" {
-			rounds = "steps"
+			round = "step"
 		}
-		a.printf(" in %d %s", n, rounds)
+		a.printf(" in %s", counted(n, round))
 	}
 	a.printf(" (%s), %.2f s\n", r.result.Status, r.seconds)
 	for _, c := range r.candidates {

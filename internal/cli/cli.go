@@ -73,6 +73,8 @@ Hayase, Srinivasa, "Git Re-Basin: Merging Models modulo Permutation Symmetries"
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.prepare() },
 		Args:              knownCommand,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

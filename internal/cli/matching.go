@@ -49,6 +49,7 @@ func (m *matchFlags) register(c *cobra.Command) {
 	m.data.register(c, "whose training part activation, ste, auto and --blend use")
 	m.data.registerSamples(c, "samples", 10000, "training samples to observe activations on and to score candidates on; 0 is all")
 	f := c.Flags()
+	f.BoolVar(&m.models.noVerify, "no-verify", false, "do not prove the symmetry and the result by running the network")
 	f.Float64Var(&m.blend, "blend", 0, "share of the activations' similarity in weight matching, at least 0 and below 1")
 	f.StringVar(&m.init, "init", "identity", "where weight matching begins: identity, activation, greedy, random, or an alignment `FILE`")
 	f.IntVar(&m.restarts, "restarts", 1, "descents of weight matching; the best objective is kept")

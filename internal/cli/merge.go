@@ -80,7 +80,7 @@ func (f *mergeFlags) check() error {
 
 func (f *mergeFlags) parseWeights() error {
 	if len(f.weightTexts) != 2 {
-		return usagef("--weights: two are needed, there are %d", len(f.weightTexts))
+		return usagef("--weights: two numbers are needed, not %d", len(f.weightTexts))
 	}
 	for i, text := range f.weightTexts {
 		x, err := strconv.ParseFloat(text, 64)

@@ -34,7 +34,6 @@ func (m *modelFlags) register(c *cobra.Command) {
 func (m *modelFlags) registerSymmetry(c *cobra.Command) {
 	m.register(c)
 	c.Flags().StringVar(&m.symmetry, "symmetry", "", "take the symmetry from this specification `FILE` (YAML, or git-re-basin's JSON) instead of inferring it")
-	c.Flags().BoolVar(&m.noVerify, "no-verify", false, "do not prove the symmetry and the result by running the network")
 }
 
 func (m *modelFlags) open(path string) (*model.Model, error) {

@@ -20,10 +20,13 @@ type checkedWriter struct {
 
 func (w *checkedWriter) Write(p []byte) (int, error) {
 	n, err := w.Writer.Write(p)
-	if err != nil && w.err == nil {
+	if err == nil {
+		return n, nil
+	}
+	if w.err == nil {
 		w.err = fmt.Errorf("writing standard output: %w", err)
 	}
-	return n, err
+	return n, w.err
 }
 
 // printf prints a part of the result. A failure to write is noticed at the end.
@@ -94,6 +97,14 @@ func size(n int64) string {
 		x, i = x/1024, i+1
 	}
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", x), ".0") + " " + units[i]
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // foreseen is a length of time that is only guessed.

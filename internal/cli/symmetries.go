@@ -35,7 +35,6 @@ func (a *app) symmetries() *cobra.Command {
 	c.Flags().StringVar(&f.axes, "axes", "", "write the symmetry to this `FILE` in git-re-basin's form: JSON, tensor -> list of group or null")
 	c.Flags().StringVar(&f.spec, "spec", "", "write the symmetry to this `FILE` as a specification, in YAML")
 	c.Flags().BoolVar(&f.prove, "prove", false, "prove the symmetry by running the network")
-	c.MarkFlagsMutuallyExclusive("prove", "no-verify")
 	return c
 }
 

@@ -248,7 +248,7 @@ func (a *app) reportTraining(f *trainFlags, r *train.Result, test eval.Metrics, 
 			Seconds float64       `json:"seconds"`
 		}{f.output, r.History, test, seconds})
 	}
-	a.printf("%s: test accuracy %.2f %%, test loss %.4f after %d steps in %.1f s\n", f.output, 100*test.Accuracy, test.Loss, r.Steps, seconds)
+	a.printf("%s: test accuracy %.2f %%, test loss %.4f after %s in %.1f s\n", f.output, 100*test.Accuracy, test.Loss, counted(r.Steps, "step"), seconds)
 	for _, epoch := range f.checkpoints {
 		a.printf("%s\n", f.checkpoint(epoch))
 	}
