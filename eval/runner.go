@@ -3,30 +3,22 @@ package eval
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/nn"
 	"github.com/rebasin/rebasin/tensor"
 )
 
-// Report is the full measurement of a model on data.
-type Report struct {
-	Metrics
-	// TopK is the fraction of samples whose label is among the K largest logits; ties count against the model.
-	TopK float64
-	K    int
-	// CalibrationError is the expected calibration error over [CalibrationBins] bins: Σ n_b/n |accuracy_b - confidence_b|.
-	CalibrationError float64
-}
+// DefaultBatch is the number of samples that run at once.
+const DefaultBatch = 500
+
+// defaultTopK is the K of Report when none is given.
+const defaultTopK = 5
 
 // Runner measures parameters of one graph. It is not safe for concurrent use; Close it.
 type Runner struct {
 	engine  *nn.Engine[float32]
-	batch   int
-	x       []float32
-	labels  []int32
-	indices []int
+	batches batches
 }
 
 // NewRunner compiles the graph for inference on the given number of threads, 0 meaning all.
@@ -35,7 +27,7 @@ func NewRunner(g *graph.Graph, threads int) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{engine: e, batch: DefaultBatch}, nil
+	return &Runner{engine: e, batches: batches{size: DefaultBatch}}, nil
 }
 
 // Close joins the engine's threads.
@@ -51,32 +43,43 @@ func (r *Runner) Theta() []float32 { return r.engine.Params() }
 func (r *Runner) Evaluate(ctx context.Context, d Data) (Metrics, error) {
 	var m Metrics
 	err := r.each(ctx, d, func(logits []float32, labels []int32) error {
-		sum, correct := nn.CrossEntropy(logits, labels, d.Classes(), nil)
-		m.Loss += sum
-		m.Accuracy += float64(correct)
-		m.Count += len(labels)
+		m.add(logits, labels, d.Classes())
 		return nil
 	})
+	if err != nil {
+		return Metrics{}, err
+	}
+	m.divide()
+	return m, nil
+}
+
+// add adds a batch to the sums.
+func (m *Metrics) add(logits []float32, labels []int32, classes int) {
+	sum, correct := nn.CrossEntropy(logits, labels, classes, nil)
+	m.Loss += sum
+	m.Accuracy += float64(correct)
+	m.Count += len(labels)
+}
+
+// divide makes means of the sums.
+func (m *Metrics) divide() {
 	m.Loss /= float64(m.Count)
 	m.Accuracy /= float64(m.Count)
-	return m, err
 }
 
 // Report returns the full measurement, with the top k classes counted (k is cut to the number of classes; 0 means 5).
 func (r *Runner) Report(ctx context.Context, d Data, k int) (Report, error) {
 	if k <= 0 {
-		k = 5
+		k = defaultTopK
 	}
-	rep := Report{K: min(k, d.Classes())}
+	classes := d.Classes()
+	rep := Report{K: min(k, classes)}
 	var bins calibration
 	hits := 0
 	err := r.each(ctx, d, func(logits []float32, labels []int32) error {
-		sum, correct := nn.CrossEntropy(logits, labels, d.Classes(), nil)
-		rep.Loss += sum
-		rep.Accuracy += float64(correct)
-		rep.Count += len(labels)
+		rep.add(logits, labels, classes)
 		for i, label := range labels {
-			row := logits[i*d.Classes() : (i+1)*d.Classes()]
+			row := logits[i*classes : (i+1)*classes]
 			if rank(row, int(label)) < rep.K {
 				hits++
 			}
@@ -84,116 +87,40 @@ func (r *Runner) Report(ctx context.Context, d Data, k int) (Report, error) {
 		}
 		return nil
 	})
-	n := float64(rep.Count)
-	rep.Loss, rep.Accuracy, rep.TopK, rep.CalibrationError = rep.Loss/n, rep.Accuracy/n, float64(hits)/n, bins.err()
-	return rep, err
+	if err != nil {
+		return Report{}, err
+	}
+	rep.divide()
+	rep.TopK, rep.CalibrationError = float64(hits)/float64(rep.Count), bins.err()
+	return rep, nil
 }
 
-// Logits runs the network on samples start to end of the data and hands each batch to visit; the slice is valid during the call only.
+// Logits runs the network on the data in batches, in order, and hands each to visit, row-major [batch, classes]; the slice is valid during the
+// call only.
 func (r *Runner) Logits(ctx context.Context, d Data, visit func(logits []float32, batch int) error) error {
 	return r.each(ctx, d, func(logits []float32, labels []int32) error { return visit(logits, len(labels)) })
 }
 
 // each runs the data in batches, in order.
 func (r *Runner) each(ctx context.Context, d Data, visit func(logits []float32, labels []int32) error) error {
-	n := d.Len()
-	if n == 0 {
-		return fmt.Errorf("eval: the data set is empty")
+	if d.Len() == 0 {
+		return errEmpty
 	}
-	size := sampleSize(d)
-	for start := 0; start < n; start += r.batch {
+	for batch := range r.batches.number(d) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		count := min(r.batch, n-start)
-		r.fill(d, start, count, size)
-		logits, err := r.engine.Forward(r.x[:count*size], count)
+		x, labels := r.batches.fill(d, batch)
+		logits, err := r.engine.Forward(x, len(labels))
 		if err != nil {
 			return err
 		}
-		if len(logits) != count*d.Classes() {
-			return fmt.Errorf("eval: the network gives %d outputs per sample, the data has %d classes", len(logits)/count, d.Classes())
+		if len(logits) != len(labels)*d.Classes() {
+			return fmt.Errorf("eval: the network gives %d outputs per sample, the data has %d classes", len(logits)/len(labels), d.Classes())
 		}
-		if err := visit(logits, r.labels[:count]); err != nil {
+		if err := visit(logits, labels); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (r *Runner) fill(d Data, start, count, size int) {
-	if len(r.x) < r.batch*size {
-		r.x = make([]float32, r.batch*size)
-	}
-	if r.labels == nil {
-		r.labels, r.indices = make([]int32, r.batch), make([]int, r.batch)
-	}
-	for i := range count {
-		r.indices[i] = start + i
-	}
-	d.Fill(r.indices[:count], r.x[:count*size], r.labels[:count])
-}
-
-// sampleSize is the number of values of one sample.
-func sampleSize(d Data) int {
-	n := 1
-	for _, e := range d.Shape() {
-		n *= e
-	}
-	return n
-}
-
-// rank is the number of classes whose logit is at least the label's, the label itself not counted. A logit that is NaN counts against the model.
-func rank(logits []float32, label int) int {
-	n := 0
-	for c, z := range logits {
-		if c != label && !(z < logits[label]) {
-			n++
-		}
-	}
-	return n
-}
-
-// calibration gathers confidence and accuracy in equal-width bins.
-type calibration struct {
-	count               [CalibrationBins]int
-	confidence, correct [CalibrationBins]float64
-	samples             int
-}
-
-func (b *calibration) add(logits []float32, label int) {
-	best := 0
-	for c, z := range logits {
-		if z > logits[best] {
-			best = c
-		}
-	}
-	var sum float64
-	for _, z := range logits {
-		sum += math.Exp(float64(z) - float64(logits[best]))
-	}
-	p := 1 / sum
-	bin := 0 // a softmax that is not finite says nothing: confidence 0
-	if p > 0 {
-		// Bins are (i/B, (i+1)/B].
-		bin = min(max(int(math.Ceil(p*CalibrationBins))-1, 0), CalibrationBins-1)
-	} else {
-		p = 0
-	}
-	b.samples++
-	b.count[bin]++
-	b.confidence[bin] += p
-	if best == label {
-		b.correct[bin]++
-	}
-}
-
-func (b *calibration) err() float64 {
-	var sum float64
-	for i, n := range b.count {
-		if n > 0 {
-			sum += math.Abs(b.correct[i] - b.confidence[i])
-		}
-	}
-	return sum / float64(max(b.samples, 1))
 }

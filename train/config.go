@@ -1,9 +1,9 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"math"
-	"slices"
 )
 
 // Optimizer names an update rule and its constants.
@@ -33,7 +33,8 @@ type Schedule struct {
 
 // Config describes a run. Its zero value with Epochs set is Adam at 1e-3, batch 128.
 type Config struct {
-	Epochs    int       `json:"epochs"`
+	Epochs int `json:"epochs"`
+	// Batch is the number of samples in a step. 0 means 128; more than there are means all of them.
 	Batch     int       `json:"batch"`
 	Seed      uint64    `json:"seed"`
 	Optimizer Optimizer `json:"optimizer"`
@@ -80,11 +81,20 @@ func (c *Config) check() error {
 		}
 		return nil
 	}
-	if !slices.Contains([]string{"constant", "cosine"}, c.Schedule.Name) {
+	if c.Schedule.Name != "constant" && c.Schedule.Name != "cosine" {
 		return fmt.Errorf("train: unknown schedule %q; there are constant and cosine", c.Schedule.Name)
 	}
 	if c.Epochs < 0 || c.Batch < 1 {
 		return fmt.Errorf("train: %d epochs of batch %d", c.Epochs, c.Batch)
+	}
+	if o.Name == "adam" && (o.Momentum != 0 || o.Nesterov) {
+		return errors.New("train: momentum is a setting of sgd; adam has beta1")
+	}
+	if o.Name == "sgd" && (o.Beta1 != 0 || o.Beta2 != 0 || o.Epsilon != 0) {
+		return errors.New("train: beta1, beta2 and epsilon are settings of adam; sgd has momentum")
+	}
+	if o.Nesterov && o.Momentum == 0 {
+		return errors.New("train: Nesterov's momentum needs a momentum above 0")
 	}
 	for _, err := range []error{
 		within("the learning rate", o.LearningRate, 0, math.Inf(1)),
@@ -92,6 +102,7 @@ func (c *Config) check() error {
 		within("weight decay", o.WeightDecay, 0, math.Inf(1)),
 		within("beta1", o.Beta1, 0, 1),
 		within("beta2", o.Beta2, 0, 1),
+		within("epsilon", o.Epsilon, 0, math.Inf(1)),
 		within("warm-up", c.Schedule.WarmupEpochs, 0, math.Inf(1)),
 	} {
 		if err != nil {
@@ -101,7 +112,8 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Rate is the learning rate of a step, counted from 0, in a run of total steps with perEpoch steps in an epoch.
+// Rate is the learning rate of a step, counted from 0, in a run of total steps with perEpoch steps in an epoch. In a warm-up of w steps, step s has
+// the peak times (s+1)/w; then cosine has the peak times ½(1 + cos(π (s-w)/(total-w))), which begins at the peak and would be zero at step total.
 func (c *Config) Rate(step, total, perEpoch int) float64 {
 	peak := c.Optimizer.LearningRate
 	warm := c.Schedule.WarmupEpochs * float64(perEpoch)
@@ -112,5 +124,7 @@ func (c *Config) Rate(step, total, perEpoch int) float64 {
 	if c.Schedule.Name == "constant" {
 		return peak
 	}
-	return peak * .5 * (1 + math.Cos(math.Pi*(at-warm)/math.Max(float64(total)-warm, 1)))
+	// A warm-up may end within a step, and outlast the run.
+	after, length := max(at-warm, 0), max(float64(total)-warm, 1)
+	return peak * .5 * (1 + math.Cos(math.Pi*after/length))
 }

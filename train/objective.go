@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
@@ -41,14 +42,10 @@ func NewObjective(g *graph.Graph, data, scored eval.Data, batch int, seed uint64
 		e.Close()
 		return nil, err
 	}
-	size := 1
-	for _, n := range data.Shape() {
-		size *= n
-	}
 	batch = min(batch, data.Len())
 	return &Objective{
 		engine: e, runner: r, data: data, scored: scored, batch: batch, seed: seed, epoch: -1,
-		x: make([]float32, batch*size), labels: make([]int32, batch), dlogits: make([]float32, batch*data.Classes()),
+		x: make([]float32, batch*eval.SampleSize(data)), labels: make([]int32, batch), dlogits: make([]float32, batch*data.Classes()),
 	}, nil
 }
 
@@ -98,13 +95,14 @@ func (o *Objective) Score(ctx context.Context, params map[string]*tensor.Tensor)
 	return m.Loss, err
 }
 
-// withoutDropout returns the graph with Dropout replaced by Identity, so that gradients are those of the network as it is used.
+// withoutDropout returns the graph with Dropout replaced by Identity, so that gradients are those of the network as it is used. A mask that
+// something reads is gone, which makes the graph invalid rather than the gradients noisy.
 func withoutDropout(g *graph.Graph) *graph.Graph {
 	c := *g
-	c.Nodes = append([]graph.Node(nil), g.Nodes...)
+	c.Nodes = slices.Clone(g.Nodes)
 	for i, n := range c.Nodes {
-		if n.Op == "Dropout" && len(n.Outputs) == 1 {
-			c.Nodes[i] = graph.Node{Name: n.Name, Op: "Identity", Inputs: n.Inputs[:1], Outputs: n.Outputs}
+		if n.Op == "Dropout" {
+			c.Nodes[i] = graph.Node{Name: n.Name, Op: "Identity", Inputs: n.Inputs[:1], Outputs: n.Outputs[:1]}
 		}
 	}
 	return &c

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/graph"
-	"github.com/rebasin/rebasin/internal/kernel"
 	"github.com/rebasin/rebasin/nn"
 	"github.com/rebasin/rebasin/tensor"
 )
@@ -56,8 +56,10 @@ type Result struct {
 var ErrDiverged = errors.New("training diverged")
 
 // Run trains the graph from the given parameters on the data with the cross-entropy loss. An epoch visits every sample once, in an order drawn
-// from the seed; the last batch of an epoch may be smaller. Cancelling calls Options.Snapshot with the state after the last whole step and
-// returns ctx.Err().
+// from the seed; the last batch of an epoch may be smaller. Cancelling hands the state after the last whole step to Options.Snapshot, unless the
+// end of an epoch has just done so, and returns ctx.Err().
+//
+// A step allocates nothing. The result depends on graph, parameters, data and configuration, not on the number of threads.
 func Run(ctx context.Context, g *graph.Graph, params map[string]*tensor.Tensor, data eval.Data, cfg Config, opt Options) (*Result, error) {
 	cfg, err := cfg.WithDefaults()
 	if err != nil {
@@ -70,7 +72,7 @@ func Run(ctx context.Context, g *graph.Graph, params map[string]*tensor.Tensor, 
 	if err != nil {
 		return nil, err
 	}
-	defer t.engine.Close()
+	defer t.close()
 	if opt.Resume != nil {
 		err = t.restore(opt.Resume)
 	} else {
@@ -90,34 +92,38 @@ type trainer struct {
 	engine *nn.Engine[float32]
 	update *updater
 
+	sampleSize            int
 	perEpoch, total, step int
 	history               []Epoch
 	sum                   float64 // of the losses of the epoch so far
 	correct, seen         int
+	saved                 int // the step of the last snapshot, -1 before the first
 
 	x, dlogits []float32
 	labels     []int32
 }
 
 func newTrainer(g *graph.Graph, data eval.Data, cfg Config, opt Options) (*trainer, error) {
+	perEpoch := (data.Len()-1)/cfg.Batch + 1
+	if cfg.Epochs > math.MaxInt32/perEpoch {
+		return nil, fmt.Errorf("train: %d epochs of %d steps are more steps than %d", cfg.Epochs, perEpoch, math.MaxInt32)
+	}
 	e, err := nn.New[float32](g, nn.Options{Threads: opt.Threads, Training: true, Seed: cfg.Seed})
 	if err != nil {
 		return nil, err
 	}
-	size := 1
-	for _, n := range data.Shape() {
-		size *= n
-	}
-	t := &trainer{
+	rows, size := min(cfg.Batch, data.Len()), eval.SampleSize(data)
+	return &trainer{
 		cfg: cfg, opt: opt, data: data, engine: e,
-		perEpoch: (data.Len() + cfg.Batch - 1) / cfg.Batch,
-		x:        make([]float32, cfg.Batch*size),
-		dlogits:  make([]float32, cfg.Batch*data.Classes()),
-		labels:   make([]int32, cfg.Batch),
-	}
-	t.total = t.perEpoch * cfg.Epochs
-	t.update = newUpdater(cfg.Optimizer, len(e.Params()), opt.Threads)
-	return t, nil
+		update:     newUpdater(cfg.Optimizer, len(e.Params()), opt.Threads),
+		sampleSize: size, perEpoch: perEpoch, total: perEpoch * cfg.Epochs, saved: -1,
+		x: make([]float32, rows*size), dlogits: make([]float32, rows*data.Classes()), labels: make([]int32, rows),
+	}, nil
+}
+
+func (t *trainer) close() {
+	t.engine.Close()
+	t.update.close()
 }
 
 // begin starts from the initial parameters.
@@ -129,25 +135,26 @@ func (t *trainer) begin(params map[string]*tensor.Tensor) error {
 }
 
 func (t *trainer) checkpoint(epoch int) error {
-	if t.opt.Checkpoint == nil {
+	if t.opt.Checkpoint == nil || !slices.Contains(t.opt.CheckpointEpochs, epoch) {
 		return nil
 	}
-	for _, e := range t.opt.CheckpointEpochs {
-		if e == epoch {
-			return t.opt.Checkpoint(epoch, t.engine.ParamTensors())
-		}
-	}
-	return nil
+	return t.opt.Checkpoint(epoch, t.engine.ParamTensors())
 }
 
 func (t *trainer) run(ctx context.Context) (*Result, error) {
-	defer t.update.close()
 	for t.step < t.total {
 		if err := t.epoch(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return &Result{Params: t.engine.ParamTensors(), History: t.history, Steps: t.step}, nil
+	params := t.engine.ParamTensors()
+	// Losses are looked at before each step, so nobody has seen yet what the last one made.
+	for _, spec := range t.engine.Specs() {
+		if i, found := params[spec.Name].NonFinite(); found {
+			return nil, fmt.Errorf("train: after the last step: %w: element %d of tensor %q is not finite", ErrDiverged, i, spec.Name)
+		}
+	}
+	return &Result{Params: params, History: t.history, Steps: t.step}, nil
 }
 
 // epoch runs the rest of the current epoch.
@@ -156,7 +163,10 @@ func (t *trainer) epoch(ctx context.Context) error {
 	order := dataset.Order(t.data.Len(), t.cfg.Seed, epoch)
 	for at := t.step % t.perEpoch; at < t.perEpoch; at++ {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(err, t.snapshot())
+			if failed := t.snapshot(); failed != nil {
+				return errors.Join(err, failed)
+			}
+			return err
 		}
 		batch := order[at*t.cfg.Batch : min((at+1)*t.cfg.Batch, len(order))]
 		if err := t.trainOn(batch); err != nil {
@@ -179,7 +189,7 @@ func (t *trainer) epoch(ctx context.Context) error {
 // trainOn takes one step of the optimiser.
 func (t *trainer) trainOn(batch []int) error {
 	n, classes := len(batch), t.data.Classes()
-	x, labels := t.x[:len(t.x)/t.cfg.Batch*n], t.labels[:n]
+	x, labels := t.x[:n*t.sampleSize], t.labels[:n]
 	t.data.Fill(batch, x, labels)
 	t.engine.SetStep(uint64(t.step))
 	logits, err := t.engine.Forward(x, n)
@@ -202,50 +212,4 @@ func (t *trainer) trainOn(batch []int) error {
 	t.correct += correct
 	t.seen += n
 	return nil
-}
-
-// updater applies the optimiser to the flat arena in fixed pieces, on its own threads.
-type updater struct {
-	opt  Optimizer
-	m, v []float32
-	pool *kernel.Pool
-
-	w, g []float32
-	adam kernel.AdamParams
-	sgd  kernel.SGDParams
-}
-
-// updatePiece is the part of the arena one task updates; elementwise, so the result does not depend on it.
-const updatePiece = 1 << 16
-
-func newUpdater(opt Optimizer, n, threads int) *updater {
-	u := &updater{opt: opt, m: make([]float32, n), pool: kernel.NewPool(threads)}
-	if opt.Name == "adam" {
-		u.v = make([]float32, n)
-	}
-	return u
-}
-
-func (u *updater) close() { u.pool.Close() }
-
-func (u *updater) step(w, g []float32, rate float64, step int) {
-	t := float64(step + 1)
-	o := u.opt
-	u.w, u.g = w, g
-	u.adam = kernel.AdamParams{
-		LR: rate, Beta1: o.Beta1, Beta2: o.Beta2, Epsilon: o.Epsilon, WeightDecay: o.WeightDecay,
-		Correction1: 1 - math.Pow(o.Beta1, t), Correction2: 1 - math.Pow(o.Beta2, t),
-	}
-	u.sgd = kernel.SGDParams{LR: rate, Momentum: o.Momentum, WeightDecay: o.WeightDecay, Nesterov: o.Nesterov}
-	u.pool.Run((len(w)+updatePiece-1)/updatePiece, u)
-}
-
-// Do updates one piece.
-func (u *updater) Do(part int) {
-	lo, hi := part*updatePiece, min((part+1)*updatePiece, len(u.w))
-	if u.opt.Name == "adam" {
-		kernel.AdamStep(u.w[lo:hi], u.g[lo:hi], u.m[lo:hi], u.v[lo:hi], u.adam)
-		return
-	}
-	kernel.SGDStep(u.w[lo:hi], u.g[lo:hi], u.m[lo:hi], u.sgd)
 }
