@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/rebasin/rebasin/assign"
@@ -12,12 +11,6 @@ import (
 	"github.com/rebasin/rebasin/symmetry"
 	"github.com/rebasin/rebasin/tensor"
 )
-
-// siteValue is one value of the graph on one batch, row-major.
-type siteValue struct {
-	shape tensor.Shape
-	data  []float32
-}
 
 // ActivationSource runs both networks on the same inputs. Batches come in a fixed order, so that sums are the same every time.
 type ActivationSource interface {
@@ -109,18 +102,24 @@ type cluster struct {
 
 // clustersOf gathers the sites. Groups and families that cannot be solved from activations are returned by name.
 func clustersOf(sym *symmetry.Symmetry) (clusters []*cluster, missing []string) {
+	isGroup := map[string]bool{}
+	for _, g := range sym.Groups {
+		isGroup[g.Name] = true
+	}
 	solved := map[string]bool{}
 	for _, g := range sym.Groups {
 		if len(g.Parents) > 0 || g.Size < 2 {
 			continue
 		}
-		c := &cluster{group: g}
+		c := &cluster{group: g, plain: observers(sym.Sites[g.Name], isGroup, g)}
 		for _, f := range sym.Groups {
-			if len(f.Parents) == 1 && f.Parents[0] == g.Name && len(sym.Sites[f.Name]) > 0 {
-				c.families = append(c.families, f)
+			if len(f.Parents) != 1 || f.Parents[0] != g.Name {
+				continue
+			}
+			if joint := observers(sym.Sites[f.Name], isGroup, g, f); len(joint) > 0 {
+				c.families, c.joint = append(c.families, f), append(c.joint, joint)
 			}
 		}
-		c.addSites(sym)
 		if len(c.plain) == 0 && len(c.families) == 0 {
 			continue
 		}
@@ -138,36 +137,24 @@ func clustersOf(sym *symmetry.Symmetry) (clusters []*cluster, missing []string) 
 	return clusters, missing
 }
 
-// addSites makes an accumulator for every site of the group and of its families.
-func (c *cluster) addSites(sym *symmetry.Symmetry) {
-	c.joint = make([][]*moments, len(c.families))
-	inside := func(l symmetry.Layout) bool {
-		return slices.ContainsFunc(c.families, func(f symmetry.Group) bool { return standsIn(l, f.Name) })
-	}
-	for _, s := range sym.Sites[c.group.Name] {
-		if !inside(s.Layout) {
-			c.plain = append(c.plain, &moments{site: s, lead: []string{c.group.Name}, n: c.group.Size})
+// observers makes an accumulator for every site at which the units of the groups, one inside the other, can be compared.
+func observers(sites []symmetry.Site, isGroup map[string]bool, groups ...symmetry.Group) []*moments {
+	var out []*moments
+	for _, s := range sites {
+		m := &moments{site: s, n: 1}
+		for _, g := range groups {
+			m.lead = append(m.lead, g.Name)
+			m.n *= g.Size
+		}
+		m.movable = isGroup
+		if m.observable() {
+			out = append(out, m)
 		}
 	}
-	for i, f := range c.families {
-		for _, s := range sym.Sites[f.Name] {
-			c.joint[i] = append(c.joint[i], &moments{site: s, lead: []string{c.group.Name, f.Name}, n: c.group.Size * f.Size})
-		}
-	}
+	return out
 }
 
-func standsIn(l symmetry.Layout, name string) bool {
-	for _, axis := range l {
-		for _, seg := range axis {
-			for _, f := range seg {
-				if f.Name == name {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
+var errNoData = errors.New("match: no data to observe activations on")
 
 // measure runs the data once and fills the accumulators of all clusters.
 func measure(ctx context.Context, clusters []*cluster, src ActivationSource, pool *kernel.Pool, opt ActivationsOptions) error {
@@ -187,6 +174,9 @@ func measure(ctx context.Context, clusters []*cluster, src ActivationSource, poo
 	if len(sites) == 0 {
 		return nil
 	}
+	if src == nil {
+		return errNoData
+	}
 	done := 0
 	err := src.Each(ctx, sites, func(shapes []tensor.Shape, a, b [][]float32) error {
 		for _, m := range all {
@@ -199,178 +189,13 @@ func measure(ctx context.Context, clusters []*cluster, src ActivationSource, poo
 		opt.Observer.report(Event{Stage: "activation matching", Done: done, Total: src.Batches()})
 		return ctx.Err()
 	})
-	if err == nil && done == 0 {
-		err = errors.New("match: no data to observe activations on")
-	}
-	return err
-}
-
-// moments accumulates first and second moments of the units of A and B at one site, and their cross products.
-type moments struct {
-	site symmetry.Site
-	lead []string // the group, and a family in it
-	n    int      // units: rows of the matrices
-
-	samples        float64
-	shiftA, shiftB []float64 // the first batch's means
-	sumA, sumB     []float64 // of shifted values
-	sqA, sqB       []float64
-	cross          []float64 // n x n, of shifted values
-
-	za, zb, product []float32
-}
-
-// add takes in one batch.
-func (m *moments) add(a, b siteValue, pool *kernel.Pool) error {
-	if m.cross == nil {
-		m.shiftA, m.shiftB = make([]float64, m.n), make([]float64, m.n)
-		m.sumA, m.sumB = make([]float64, m.n), make([]float64, m.n)
-		m.sqA, m.sqB = make([]float64, m.n), make([]float64, m.n)
-		m.cross, m.product = make([]float64, m.n*m.n), make([]float32, m.n*m.n)
-	}
-	rest, err := m.units(&m.za, a)
 	if err != nil {
 		return err
 	}
-	if restB, err := m.units(&m.zb, b); err != nil {
-		return err
-	} else if rest != restB {
-		return fmt.Errorf("match: site %q has shape %v in A and %v in B", m.site.Value, a.shape, b.shape)
+	if slices.ContainsFunc(all, func(m *moments) bool { return m.samples == 0 }) {
+		return errNoData
 	}
-	if m.samples == 0 {
-		means(m.shiftA, m.za)
-		means(m.shiftB, m.zb)
-	}
-	accumulate(m.sumA, m.sqA, m.shiftA, m.za)
-	accumulate(m.sumB, m.sqB, m.shiftB, m.zb)
-	kernel.Gemm(pool, false, true, m.n, m.n, rest, m.za, rest, m.zb, rest, 0, m.product, m.n)
-	for i, x := range m.product {
-		m.cross[i] += float64(x)
-	}
-	m.samples += float64(rest)
 	return nil
-}
-
-// units writes the value as a matrix of one row per unit and returns the samples in this batch.
-func (m *moments) units(dst *[]float32, v siteValue) (int, error) {
-	layout, err := concrete(m.site, v.shape)
-	if err != nil {
-		return 0, err
-	}
-	if want, err := layout.Shape().Elements(); err != nil || len(v.data) != want {
-		return 0, fmt.Errorf("match: site %q: %d values, shape %v", m.site.Value, len(v.data), v.shape)
-	}
-	// In a concatenation the same units may stand in several blocks: each adds samples.
-	rest := 0
-	var views []view
-	blocks := blocksOf(0, layout)
-	for i := range blocks {
-		lead := make([]int, len(m.lead))
-		for k, name := range m.lead {
-			at := blocks[i].positions(name)
-			if len(at) != 1 {
-				lead = nil
-				break
-			}
-			lead[k] = at[0]
-		}
-		if lead != nil {
-			views = append(views, blocks[i].view(lead...))
-			rest += views[len(views)-1].cols
-		}
-	}
-	*dst = grow(*dst, m.n*rest)
-	col := 0
-	for i := range views {
-		row := 0
-		views[i].each(func(offset int) {
-			gather(*dst, row*rest+col, v.data, offset, views[i].restDims, views[i].restStrides)
-			row++
-		})
-		col += views[i].cols
-	}
-	return rest, nil
-}
-
-// concrete is the site's layout with the extents of this batch on its fixed axes.
-func concrete(site symmetry.Site, shape tensor.Shape) (symmetry.Layout, error) {
-	if len(site.Layout) != len(shape) {
-		return nil, fmt.Errorf("match: site %q has rank %d, its layout %d axes", site.Value, len(shape), len(site.Layout))
-	}
-	out := slices.Clone(site.Layout)
-	for k, axis := range out {
-		if !named(axis) {
-			out[k] = symmetry.FixedAxis(shape[k])
-		} else if axis.Len() != shape[k] {
-			return nil, fmt.Errorf("match: axis %d of site %q has extent %d, its layout %d", k, site.Value, shape[k], axis.Len())
-		}
-	}
-	return out, nil
-}
-
-func named(axis symmetry.Axis) bool {
-	return slices.ContainsFunc(axis, func(s symmetry.Segment) bool {
-		return slices.ContainsFunc(s, func(f symmetry.Factor) bool { return f.Name != "" })
-	})
-}
-
-func means(dst []float64, z []float32) {
-	rest := len(z) / len(dst)
-	for i := range dst {
-		dst[i] = kernel.Sum(z[i*rest:(i+1)*rest]) / float64(rest)
-	}
-}
-
-// accumulate subtracts the shift in place and adds the sums of the shifted values and of their squares.
-func accumulate(sum, sq, shift []float64, z []float32) {
-	rest := len(z) / len(sum)
-	for i := range sum {
-		row := z[i*rest : (i+1)*rest]
-		// The shift is rounded to float32 so that subtracting it is one float32 operation for every sample alike.
-		s := float32(shift[i])
-		for k := range row {
-			row[k] -= s
-		}
-		shift[i] = float64(s)
-		sum[i] += kernel.Sum(row)
-		sq[i] += kernel.Dot(row, row)
-	}
-}
-
-// similarity is the matrix of correlations, or of raw mean products.
-func (m *moments) similarity(raw bool) []float32 {
-	n, inv := m.n, 1/m.samples
-	out := make([]float32, n*n)
-	scaleA, scaleB := deviations(m.sumA, m.sqA, m.samples), deviations(m.sumB, m.sqB, m.samples)
-	for i := range n {
-		for j := range n {
-			mean := m.cross[i*n+j] * inv
-			if raw {
-				// E[z z'] of unshifted values from the shifted ones.
-				ma, mb := m.sumA[i]*inv, m.sumB[j]*inv
-				out[i*n+j] = float32(mean + m.shiftA[i]*mb + m.shiftB[j]*ma + m.shiftA[i]*m.shiftB[j])
-				continue
-			}
-			if scaleA[i] == 0 || scaleB[j] == 0 {
-				continue
-			}
-			out[i*n+j] = float32((mean - m.sumA[i]*inv*m.sumB[j]*inv) / (scaleA[i] * scaleB[j]))
-		}
-	}
-	return out
-}
-
-// deviations are the units' standard deviations, zero where the variance is no more than rounding.
-func deviations(sum, sq []float64, samples float64) []float64 {
-	out := make([]float64, len(sum))
-	for i := range out {
-		mean := sum[i] / samples
-		square := sq[i] / samples
-		if v := square - mean*mean; v > 1e-12*square {
-			out[i] = math.Sqrt(v)
-		}
-	}
-	return out
 }
 
 func sumSimilarity(ms []*moments, n int, raw bool) []float32 {
@@ -409,4 +234,43 @@ func (c *cluster) solve(ctx context.Context, solver *assign.Solver[float32], raw
 		}
 	}
 	return value, nil
+}
+
+// solveNested maximises Σ_i plain[i,σ(i)] + Σ_f Σ_i Σ_k joint_f[(i,k),(σ(i),τ_i(k))] over the order σ of n units and, for every family f of sizes[f]
+// elements inside each unit, the orders τ. The inner problems of a pair do not depend on the other pairs, so the two levels are exact, in
+// O(n²k³ + n³).
+func solveNested(ctx context.Context, solver *assign.Solver[float32], n int, plain []float32, sizes []int, joint [][]float32) ([]int32, [][]int32, error) {
+	value := slices.Clone(plain)
+	best := make([][]int32, len(sizes)) // per family, per pair, the inner order
+	for f, k := range sizes {
+		best[f] = make([]int32, n*n*k)
+		cost := make([]float32, k*k)
+		for pair := range n * n {
+			i, j := pair/n, pair%n
+			for r := range k {
+				copy(cost[r*k:(r+1)*k], joint[f][((i*k+r)*n+j)*k:])
+			}
+			res, err := solver.Solve(ctx, k, k, cost, assign.Options{Maximize: true})
+			if err != nil {
+				return nil, nil, err
+			}
+			value[pair] += float32(res.Value)
+			for r, c := range res.RowToCol {
+				best[f][pair*k+r] = int32(c)
+			}
+		}
+	}
+	res, err := solver.Solve(ctx, n, n, value, assign.Options{Maximize: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	outer := make([]int32, n)
+	inner := make([][]int32, len(sizes))
+	for i, j := range res.RowToCol {
+		outer[i] = int32(j)
+		for f, k := range sizes {
+			inner[f] = append(inner[f], best[f][(i*n+j)*k:(i*n+j+1)*k]...)
+		}
+	}
+	return outer, inner, nil
 }

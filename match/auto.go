@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/rebasin/rebasin/internal/kernel"
 	"github.com/rebasin/rebasin/symmetry"
+	"github.com/rebasin/rebasin/tensor"
 )
 
 // AutoOptions are the options of [Auto].
@@ -34,6 +37,10 @@ func Auto(ctx context.Context, sym *symmetry.Symmetry, a, b Params, src Activati
 	if held == nil {
 		return nil, nil, errors.New("match: choosing between alignments needs data")
 	}
+	if _, _, err := check(sym, a, b); err != nil {
+		return nil, nil, err
+	}
+	steps := autoSteps(sym, a, b, src, obj, opt)
 	best := &Result{Objective: math.Inf(1)}
 	var tried []Candidate
 	consider := func(method string, r *Result) error {
@@ -49,10 +56,10 @@ func Auto(ctx context.Context, sym *symmetry.Symmetry, a, b Params, src Activati
 			best = &c
 		}
 		best.Trace = trace
-		opt.Observer.report(Event{Stage: "auto: " + method, Done: len(tried), Objective: loss})
+		opt.Observer.report(Event{Stage: "auto", Done: len(tried), Total: len(steps), Objective: loss})
 		return nil
 	}
-	for _, step := range autoSteps(sym, a, b, src, obj, opt) {
+	for _, step := range steps {
 		r, err := step.run(ctx)
 		if err != nil {
 			return nil, nil, fmt.Errorf("match: candidate %q: %w", step.method, err)
@@ -114,19 +121,28 @@ func autoSteps(sym *symmetry.Symmetry, a, b Params, src ActivationSource, obj Ob
 
 // midpointLoss is the loss of ½(A + P·B).
 func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *symmetry.Alignment, obj Objective) (float64, error) {
-	fa, fb, err := check(sym, a, b)
+	permuted, err := sym.Apply(p, b)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("match: %w", err)
 	}
-	pool := kernel.NewPool(1)
-	defer pool.Close()
-	s, err := newStraight(sym, a, fa, fb, pool)
-	if err != nil {
-		return 0, err
+	midpoint := maps.Clone(a)
+	for name, t := range a {
+		if !t.DType().IsFloat() {
+			continue
+		}
+		fa, err := asFloat32(t)
+		if err != nil {
+			return 0, err
+		}
+		fb, err := asFloat32(permuted[name])
+		if err != nil {
+			return 0, err
+		}
+		m := tensor.New(tensor.F32, t.Shape())
+		kernel.Lerp(tensor.Of[float32](m), tensor.Of[float32](fa), tensor.Of[float32](fb), .5)
+		midpoint[name] = m
 	}
-	s.d.setAlignment(p, fb)
-	s.setMidpoint()
-	loss, err := obj.Score(ctx, s.midpoint)
+	loss, err := obj.Score(ctx, midpoint)
 	if math.IsNaN(loss) {
 		loss = math.Inf(1)
 	}
@@ -135,14 +151,27 @@ func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *s
 
 // InnerProduct is <A, P·B> over the tensors in the symmetry, in float64: the objective of [Weights] for any alignment.
 func InnerProduct(sym *symmetry.Symmetry, a, b Params, p *symmetry.Alignment) (float64, error) {
-	fa, fb, err := check(sym, a, b)
+	fa, _, err := check(sym, a, b)
 	if err != nil {
 		return 0, err
 	}
-	d, err := newDescent(sym, fa, fb, nil)
+	permuted, err := sym.Apply(p, b)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("match: %w", err)
 	}
-	d.setAlignment(p, fb)
-	return d.objective(), nil
+	var sum float64
+	for _, key := range slices.Sorted(maps.Keys(sym.Layouts)) {
+		for _, name := range sym.Members(key) {
+			x, ok := fa[name]
+			if !ok {
+				continue
+			}
+			y, err := asFloat32(permuted[name])
+			if err != nil {
+				return 0, fmt.Errorf("match: tensor %q of B: %w", name, err)
+			}
+			sum += kernel.Dot(x, tensor.Of[float32](y))
+		}
+	}
+	return sum, nil
 }

@@ -38,8 +38,8 @@ func (b *Blend) install(d *descent) error {
 		if len(s) != g.Size*g.Size {
 			return fmt.Errorf("match: the activations of group %q have %d similarities, want %d", name, len(s), g.Size*g.Size)
 		}
-		if len(g.pairs) > 0 || g.joint > 1 {
-			d.note(fmt.Sprintf("group %q holds families: its activations are not blended in", name))
+		if len(g.Parents) > 0 {
+			d.note(fmt.Sprintf("group %q is a family: its activations are not blended in", name))
 			continue
 		}
 		activations := deviation(s)

@@ -15,38 +15,34 @@ import (
 
 // A stack is one array of the objective: a tensor or, for a virtual stack, its members one after the other.
 type stack struct {
-	name    string
 	members []string
-	layout  symmetry.Layout
-	a, b    []float32 // b is the permuted copy P·B
-	next    []float32 // the candidate for b, valid while a move is tried
+	a, b    []float32 // a is read only; b is the permuted copy P·B
 }
 
-// A term is the part of a group's similarity that comes from one position of one block:
+// A term is a part of a group's similarity: the sum over the places whose blocks carry the same other groups of
 //
 //	S[i,j] = Σ_rest A[i,rest] (P·B)[j,rest]
 //
-// kept until another group of the block moves. A family has one such matrix for every joint index of its parents.
+// kept until one of those groups moves. A family has one such matrix for every joint index of its parents.
 type term struct {
-	block   *block
-	parents []int // positions of the family's parents
-	view    view  // rows: parents' joint index, then the unit
-	s       []float32
-	stale   bool
-	// square: the group stands on another axis of the block too, so its own moves change the term by more than an exchange of columns.
+	places []place
+	names  []string // the groups that stand in the blocks, sorted, its own among them
+	s      []float32
+	stale  bool
+	// square: the group stands on another axis of the blocks too, so its own moves change the term by more than an exchange of columns.
 	square bool
 }
 
 // A unitGroup is the state of one group or family.
 type unitGroup struct {
 	symmetry.Group
-	joint  int // product of the parents' extents
-	terms  []*term
-	blocks []*block // where it stands
-	pairs  []*pairTerm
-	kids   []*unitGroup // families whose only parent is this group
-	dirty  bool
-	// extra is a fixed similarity in the order of the original B, and its weight relative to the parameters (Blend).
+	joint int // product of the parents' extents
+	terms []*term
+	dirty bool // something that its similarity depends on has moved since it was last solved
+	fixed bool // keeps its starting point (WeightsOptions.Only)
+	// inside is the problem of the families within pairs of units, made when it is first needed.
+	inside *inside
+	// extra is a similarity in the order of the original B that does not depend on other groups, and its weight relative to the parameters' (Blend).
 	extra       []float32
 	extraWeight float64
 }
@@ -55,7 +51,7 @@ type unitGroup struct {
 type descent struct {
 	sym       *symmetry.Symmetry
 	stacks    []*stack
-	groups    []*unitGroup
+	groups    []*unitGroup // parents before their families
 	byName    map[string]*unitGroup
 	alignment *symmetry.Alignment
 	pool      *kernel.Pool
@@ -66,58 +62,41 @@ type descent struct {
 	scratchA, scratchB, sum, row []float32
 }
 
-func newDescent(sym *symmetry.Symmetry, a, b map[string][]float32, pool *kernel.Pool) (*descent, error) {
+// emptyDescent has the groups of the symmetry and no tensors yet.
+func emptyDescent(sym *symmetry.Symmetry, pool *kernel.Pool) *descent {
 	d := &descent{sym: sym, pool: pool, byName: map[string]*unitGroup{}, alignment: sym.Identity()}
 	for _, g := range sym.Groups {
-		u := &unitGroup{Group: g, joint: 1, dirty: true}
-		for _, p := range g.Parents {
-			u.joint *= d.extent(p)
-		}
+		u := &unitGroup{Group: g, joint: len(d.alignment.Perms[g.Name]) / g.Size, dirty: true}
 		d.groups = append(d.groups, u)
 		d.byName[g.Name] = u
 	}
+	// All ancestors of a family are in its list of parents, so it has more of them than any of its parents.
+	slices.SortStableFunc(d.groups, func(g, h *unitGroup) int { return len(g.Parents) - len(h.Parents) })
+	return d
+}
+
+func newDescent(sym *symmetry.Symmetry, a, b map[string][]float32, pool *kernel.Pool) (*descent, error) {
+	d := emptyDescent(sym, pool)
 	for _, name := range slices.Sorted(maps.Keys(sym.Layouts)) {
-		if err := d.addStack(name, a, b); err != nil {
-			return nil, err
+		layout, members, err := sym.Stack(name)
+		if err != nil {
+			return nil, fmt.Errorf("match: %w", err)
+		}
+		blocks := blocksOf(layout)
+		if slices.ContainsFunc(members, func(m string) bool { _, ok := a[m]; return !ok }) {
+			if slices.ContainsFunc(blocks, func(b block) bool { return len(d.groupNames(&b)) > 0 }) {
+				d.note(fmt.Sprintf("tensor %q moves along but has no part in the objective: its dtype has no arithmetic here", name))
+			}
+			continue
+		}
+		s := &stack{members: members, a: joined(members, a), b: make([]float32, totalLen(members, b))}
+		joinInto(s.b, members, b)
+		if err := d.add(s, blocks); err != nil {
+			return nil, fmt.Errorf("match: tensor %q: %w", name, err)
 		}
 	}
-	d.addPairs()
 	d.setNorm()
 	return d, nil
-}
-
-func (d *descent) extent(name string) int {
-	if g, ok := d.sym.Group(name); ok {
-		return g.Size
-	}
-	return d.sym.Fixed[name]
-}
-
-// addStack registers the tensors of one layout, unless they are not floating-point: those move along but have no inner product.
-func (d *descent) addStack(name string, a, b map[string][]float32) error {
-	layout, members, err := d.sym.Stack(name)
-	if err != nil {
-		return err
-	}
-	s := &stack{name: name, members: members, layout: layout}
-	for _, m := range members {
-		if _, ok := a[m]; !ok {
-			return nil
-		}
-	}
-	s.a, s.b = joined(members, a), joined(members, b)
-	if len(members) == 1 {
-		s.b = slices.Clone(s.b)
-	}
-	id := len(d.stacks)
-	d.stacks = append(d.stacks, s)
-	blocks := blocksOf(id, layout)
-	for i := range blocks {
-		if err := d.addBlock(&blocks[i]); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // joined returns the members' data as one array: the storage itself for a single one.
@@ -125,46 +104,71 @@ func joined(members []string, p map[string][]float32) []float32 {
 	if len(members) == 1 {
 		return p[members[0]]
 	}
-	var all []float32
-	for _, m := range members {
-		all = append(all, p[m]...)
-	}
+	all := make([]float32, totalLen(members, p))
+	joinInto(all, members, p)
 	return all
 }
 
-func (d *descent) addBlock(b *block) error {
-	seen := map[string]bool{}
-	for _, name := range b.names {
-		g := d.byName[name]
-		if g == nil || seen[name] {
-			continue
-		}
-		seen[name] = true
-		parents, err := b.parentsOf(g)
-		if err != nil {
-			return fmt.Errorf("match: tensor %q: %w", d.stacks[b.tensor].name, err)
-		}
-		g.blocks = append(g.blocks, b)
-		positions := b.positions(name)
-		for _, pos := range positions {
-			t := &term{block: b, parents: parents, view: b.view(append(slices.Clone(parents), pos)...), stale: true, square: len(positions) > 1}
-			g.terms = append(g.terms, t)
+func totalLen(members []string, p map[string][]float32) int {
+	n := 0
+	for _, m := range members {
+		n += len(p[m])
+	}
+	return n
+}
+
+func joinInto(dst []float32, members []string, p map[string][]float32) {
+	for _, m := range members {
+		dst = dst[copy(dst, p[m]):]
+	}
+}
+
+// add registers an array and everything that stands on it.
+func (d *descent) add(s *stack, blocks []block) error {
+	d.stacks = append(d.stacks, s)
+	for i := range blocks {
+		b := &blocks[i]
+		names := d.groupNames(b)
+		for _, name := range names {
+			positions := b.positions(name)
+			for _, pos := range positions {
+				p, err := newPlace(s, b, d.byName[name].Group, pos)
+				if err != nil {
+					return err
+				}
+				d.byName[name].addPlace(p, names, len(positions) > 1)
+			}
 		}
 	}
 	return nil
 }
 
-// parentsOf returns the positions of a family's parents in the block.
-func (b *block) parentsOf(g *unitGroup) ([]int, error) {
-	var out []int
-	for _, p := range g.Parents {
-		at := b.positions(p)
-		if len(at) != 1 {
-			return nil, fmt.Errorf("family %q needs its parent %q once in every combination of segments, it stands there %d times", g.Name, p, len(at))
+// groupNames are the groups that stand in a block, sorted.
+func (d *descent) groupNames(b *block) []string {
+	var names []string
+	for _, n := range b.names {
+		if d.byName[n] != nil && !slices.Contains(names, n) {
+			names = append(names, n)
 		}
-		out = append(out, at[0])
 	}
-	return out, nil
+	slices.Sort(names)
+	return names
+}
+
+func (g *unitGroup) addPlace(p place, names []string, square bool) {
+	for _, t := range g.terms {
+		if t.square == square && slices.Equal(t.names, names) {
+			t.places = append(t.places, p)
+			return
+		}
+	}
+	g.terms = append(g.terms, &term{places: []place{p}, names: names, stale: true, square: square})
+}
+
+func (d *descent) note(s string) {
+	if !slices.Contains(d.notes, s) {
+		d.notes = append(d.notes, s)
+	}
 }
 
 func (d *descent) setNorm() {
@@ -184,22 +188,17 @@ func (d *descent) objective() float64 {
 	}
 	for _, g := range d.groups {
 		if g.extra != nil {
-			sum += g.extraWeight * g.extraGain(nil, d.alignment.Perms[g.Name])
+			sum += g.extraWeight * g.extraValue(d.alignment.Perms[g.Name])
 		}
 	}
 	return sum
 }
 
-// extraGain is Σ_i E[i, order[rel[i]]] - E[i, order[i]] of the fixed similarity E, or Σ_i E[i, order[i]] when rel is nil.
-func (g *unitGroup) extraGain(rel []int, order []int32) float64 {
+// extraValue is Σ_i E[i, order[i]] of the fixed similarity E.
+func (g *unitGroup) extraValue(order []int32) float64 {
 	var sum float64
-	n := g.Size
-	for i := range n {
-		if rel == nil {
-			sum += float64(g.extra[i*n+int(order[i])])
-		} else if rel[i] != i {
-			sum += float64(g.extra[i*n+int(order[rel[i]])]) - float64(g.extra[i*n+int(order[i])])
-		}
+	for i, j := range order {
+		sum += float64(g.extra[i*g.Size+int(j)])
 	}
 	return sum
 }
@@ -209,169 +208,186 @@ func (d *descent) setReference(a map[string][]float32) {
 	for _, s := range d.stacks {
 		s.a = joined(s.members, a)
 	}
+	d.markStale()
+}
+
+func (d *descent) markStale() {
 	for _, g := range d.groups {
-		g.markStale()
+		g.dirty = true
+		for _, t := range g.terms {
+			t.stale = true
+		}
 	}
 }
 
-func (g *unitGroup) markStale() {
-	g.dirty = true
-	for _, t := range g.terms {
-		t.stale = true
-	}
-	for _, p := range g.pairs {
-		p.stale = true
-	}
-}
-
-// setAlignment replaces P: the copy of B is permuted anew from the original.
+// setAlignment replaces P: the copy of B is permuted anew from the original. Families are indexed by the result's parents, so parents move first.
 func (d *descent) setAlignment(p *symmetry.Alignment, original map[string][]float32) {
 	for _, s := range d.stacks {
-		copy(s.b, joined(s.members, original))
-	}
-	d.alignment = d.sym.Identity()
-	for _, g := range d.groups {
-		perm := p.Perms[g.Name]
-		d.tryMove(g, perm)
-		d.commit(g)
-		d.alignment.Perms[g.Name] = slices.Clone(perm)
+		joinInto(s.b, s.members, original)
 	}
 	for _, g := range d.groups {
-		g.markStale()
+		d.shift(move{g, p.Perms[g.Name]})
+	}
+	d.alignment = p.Clone()
+	d.markStale()
+}
+
+// A move reorders the units of one group relative to the current alignment: unit i of the result is unit perm[i] of now.
+type move struct {
+	group *unitGroup
+	perm  []int32
+}
+
+// back is the move that undoes m.
+func (m move) back() move {
+	n := m.group.Size
+	inv := make([]int32, len(m.perm))
+	for at := 0; at < len(inv); at += n {
+		for i := range n {
+			inv[at+int(m.perm[at+i])] = int32(i)
+		}
+	}
+	return move{m.group, inv}
+}
+
+// isIdentity says whether nothing moves.
+func (m move) isIdentity() bool {
+	for i, p := range m.perm {
+		if int(p) != i%m.group.Size {
+			return false
+		}
+	}
+	return true
+}
+
+// shift moves the units in P·B, and nothing else.
+func (d *descent) shift(m move) {
+	for _, t := range m.group.terms {
+		for i := range t.places {
+			t.places[i].move(m.perm, &d.row)
+		}
 	}
 }
 
-// tryMove computes the copies of B that would result from the relative move and returns the gain in <A, P·B>, summed in float64 over the
-// elements that move.
-func (d *descent) tryMove(g *unitGroup, perm []int32) float64 {
-	touched := map[int]bool{}
+// measuredShift is shift, and returns what the objective gains. The gain of a group on two axes of a tensor is the sum of one axis after the
+// other's.
+func (d *descent) measuredShift(m move) float64 {
 	var gain float64
-	for _, b := range g.blocks {
-		s := d.stacks[b.tensor]
-		if !touched[b.tensor] {
-			touched[b.tensor] = true
-			s.next = grow(s.next, len(s.b))
-			copy(s.next, s.b)
-		}
-		parents, _ := b.parentsOf(g)
-		for k, pos := range b.positions(g.Name) {
-			src := s.b
-			if k > 0 {
-				src = slices.Clone(s.next)
-			}
-			b.move(s.next, src, perm, pos, parents)
+	for _, t := range m.group.terms {
+		for i := range t.places {
+			gain += t.places[i].gain(m.perm)
+			t.places[i].move(m.perm, &d.row)
 		}
 	}
-	for id, s := range d.stacks {
-		if touched[id] {
-			gain += gainOf(s.a, s.b, s.next)
+	if g := m.group; g.extra != nil {
+		now := d.alignment.Perms[g.Name]
+		then := make([]int32, len(now))
+		for i, j := range m.perm {
+			then[i] = now[j]
 		}
+		gain += g.extraWeight * (g.extraValue(then) - g.extraValue(now))
 	}
 	return gain
 }
 
-// gainOf is Σ a (next - now); where nothing moved the difference is exactly zero.
-func gainOf(a, now, next []float32) float64 {
-	var sum float64
-	now, next = now[:len(a)], next[:len(a)]
-	for i, x := range a {
-		sum += float64(x) * (float64(next[i]) - float64(now[i]))
+// try makes the moves one after the other. When together they do not gain they are taken back, and the gain is 0: the solver's promise rests on
+// float32 and, where a group stands on two axes, on a linearisation.
+func (d *descent) try(moves []move) float64 {
+	var gain float64
+	for _, m := range moves {
+		gain += d.measuredShift(m)
 	}
-	return sum
-}
-
-// commit makes the tried copies current.
-func (d *descent) commit(g *unitGroup) {
-	done := map[int]bool{}
-	for _, b := range g.blocks {
-		if s := d.stacks[b.tensor]; !done[b.tensor] {
-			done[b.tensor] = true
-			s.b, s.next = s.next, s.b
+	if gain > 0 {
+		for _, m := range moves {
+			d.record(m)
 		}
+		return gain
 	}
+	for _, m := range slices.Backward(moves) {
+		d.shift(m.back())
+	}
+	return 0
 }
 
-// accept makes a tried move current and brings alignment and similarities up to date.
-func (d *descent) accept(g *unitGroup, perm []int32) {
-	d.commit(g)
+// record brings alignment and similarities up to date with a move that has been made.
+func (d *descent) record(m move) {
 	then := d.sym.Identity()
-	then.Perms[g.Name] = perm
+	then.Perms[m.group.Name] = m.perm
 	d.alignment = d.sym.Compose(d.alignment, then)
 	for _, h := range d.groups {
 		for _, t := range h.terms {
 			switch {
-			case !slices.Contains(t.block.names, g.Name):
-			case h == g && !t.square:
-				d.exchangeColumns(t, g, perm)
+			case !slices.Contains(t.names, m.group.Name):
+			case h == m.group && !t.square:
+				d.exchangeColumns(t, m)
 			default:
 				t.stale, h.dirty = true, true
-			}
-		}
-		for _, p := range h.pairs {
-			if slices.Contains(p.block.names, g.Name) {
-				p.stale = true
 			}
 		}
 	}
 }
 
 // exchangeColumns applies the group's own move to its similarity: column j of the new order is column perm[j] of the old.
-func (d *descent) exchangeColumns(t *term, g *unitGroup, perm []int32) {
+func (d *descent) exchangeColumns(t *term, m move) {
 	if t.stale {
 		return
 	}
-	n := g.Size
+	n := m.group.Size
 	d.row = grow(d.row, n)
-	for q := range g.joint {
-		p := perm[q*n : (q+1)*n]
-		for i := range n {
-			row := t.s[(q*n+i)*n : (q*n+i+1)*n]
-			copy(d.row, row)
-			for j, from := range p {
-				row[j] = d.row[from]
-			}
+	for r := range m.group.joint * n {
+		perm := m.perm[r/n*n:][:n]
+		row := t.s[r*n : (r+1)*n]
+		copy(d.row, row)
+		for j, from := range perm {
+			row[j] = d.row[from]
 		}
 	}
 }
 
-// refresh recomputes a term's similarity when another group has moved.
+// refresh recomputes a term's similarity when one of its groups has moved.
 func (d *descent) refresh(t *term, g *unitGroup) {
 	if !t.stale {
 		return
 	}
-	s := d.stacks[t.block.tensor]
-	n, rest := g.Size, t.view.cols
+	n := g.Size
 	t.s = grow(t.s, g.joint*n*n)
-	if g.joint == 1 {
-		d.gram(t.s, n, rest, t.view.matrixOf(s.a, &d.scratchA), t.view.matrixOf(s.b, &d.scratchB))
-	} else {
-		d.scratchA, d.scratchB = grow(d.scratchA, g.joint*n*rest), grow(d.scratchB, g.joint*n*rest)
-		t.view.copyTo(d.scratchA, s.a)
-		t.view.copyTo(d.scratchB, s.b)
+	for i := range t.places {
+		p := &t.places[i]
+		beta := float32(min(i, 1)) // the first place overwrites
+		if g.joint == 1 {
+			d.gram(beta, t.s, n, p.view.cols, p.view.matrixOf(p.stack.a, &d.scratchA), p.view.matrixOf(p.stack.b, &d.scratchB))
+			continue
+		}
+		cols := p.view.cols
+		d.scratchA, d.scratchB = grow(d.scratchA, g.joint*n*cols), grow(d.scratchB, g.joint*n*cols)
+		p.view.copyTo(d.scratchA, cols, p.stack.a)
+		p.view.copyTo(d.scratchB, cols, p.stack.b)
 		for q := range g.joint {
-			ma := matrix{data: d.scratchA[q*n*rest:], ld: rest}
-			mb := matrix{data: d.scratchB[q*n*rest:], ld: rest}
-			d.gram(t.s[q*n*n:(q+1)*n*n], n, rest, ma, mb)
+			d.gram(beta, t.s[q*n*n:(q+1)*n*n], n, cols, matrix{data: d.scratchA[q*n*cols:], ld: cols}, matrix{data: d.scratchB[q*n*cols:], ld: cols})
 		}
 	}
 	t.stale = false
 }
 
-// gram writes dst = A·Bᵀ for two n x k matrices.
-func (d *descent) gram(dst []float32, n, k int, a, b matrix) {
-	kernel.Gemm(d.pool, a.transposed, !b.transposed, n, n, k, a.data, a.ld, b.data, b.ld, 0, dst, n)
+// gram writes dst = beta·dst + A·Bᵀ for two n x k matrices.
+func (d *descent) gram(beta float32, dst []float32, n, k int, a, b matrix) {
+	kernel.Gemm(d.pool, a.transposed, !b.transposed, n, n, k, a.data, a.ld, b.data, b.ld, beta, dst, n)
 }
 
+// A filter says which blocks count, by the groups that stand in them; nil means all.
+type filter func(names []string) bool
+
+func (f filter) allows(names []string) bool { return f == nil || f(names) }
+
 // similarity returns the sum of the group's terms in fixed order: joint matrices of Size x Size, relative to the current alignment.
-func (d *descent) similarity(g *unitGroup, use func(*term) bool) []float32 {
+func (d *descent) similarity(g *unitGroup, use filter) []float32 {
 	d.sum = grow(d.sum, g.joint*g.Size*g.Size)
 	clear(d.sum)
 	for _, t := range g.terms {
-		if use != nil && !use(t) {
-			continue
+		if use.allows(t.names) {
+			d.refresh(t, g)
+			kernel.Add(d.sum, d.sum, t.s)
 		}
-		d.refresh(t, g)
-		kernel.Add(d.sum, d.sum, t.s)
 	}
 	if g.extra != nil {
 		order := d.alignment.Perms[g.Name]
@@ -386,48 +402,57 @@ func (d *descent) similarity(g *unitGroup, use func(*term) bool) []float32 {
 	return d.sum
 }
 
+// solve returns the best moves of a group and of the families that are solved with it, everything else in place: those that move anything.
+func (d *descent) solve(ctx context.Context, g *unitGroup, use filter) ([]move, error) {
+	in, err := d.insideOf(g, use)
+	if err != nil {
+		return nil, err
+	}
+	s := d.similarity(g, func(names []string) bool { return use.allows(names) && !in.covers(names) })
+	if err := in.addValues(ctx, s); err != nil {
+		return nil, err
+	}
+	n := g.Size
+	own := move{g, make([]int32, g.joint*n)}
+	for q := range g.joint {
+		r, err := d.solver.Solve(ctx, n, n, s[q*n*n:(q+1)*n*n], assign.Options{Maximize: true})
+		if err != nil {
+			return nil, fmt.Errorf("match: group %q: %w", g.Name, err)
+		}
+		for i, j := range r.RowToCol {
+			own.perm[q*n+i] = int32(j)
+		}
+	}
+	moves := append([]move{own}, in.moves(own)...)
+	return slices.DeleteFunc(moves, move.isIdentity), nil
+}
+
 // improve solves for one group and moves it when that gains. It returns the gain.
 func (d *descent) improve(ctx context.Context, g *unitGroup) (float64, error) {
 	g.dirty = false
 	if g.Size < 2 {
 		return 0, nil
 	}
-	if len(g.pairs) > 0 {
-		return d.improveWithFamilies(ctx, g)
+	moves, err := d.solve(ctx, g, nil)
+	if err != nil {
+		return 0, err
 	}
-	s := d.similarity(g, nil)
-	perm := make([]int32, g.joint*g.Size)
-	moved := false
-	var extra float64
-	for q := range g.joint {
-		n := g.Size
-		r, err := d.solver.Solve(ctx, n, n, s[q*n*n:(q+1)*n*n], assign.Options{Maximize: true})
-		if err != nil {
-			return 0, fmt.Errorf("match: group %q: %w", g.Name, err)
+	gain := d.try(moves)
+	if gain > 0 || len(moves) == 0 {
+		// The families moved as well as they can, and they with the group, so that none of them has to look again because of the others. Only
+		// the linearisation has to.
+		for _, f := range g.inside.solved() {
+			f.dirty = false
 		}
-		for i, j := range r.RowToCol {
-			perm[q*n+i] = int32(j)
-			moved = moved || i != j
-		}
-		if g.extra != nil {
-			extra = g.extraWeight * g.extraGain(r.RowToCol, d.alignment.Perms[g.Name])
-		}
+		g.dirty = len(moves) > 0 && moves[0].group == g && slices.ContainsFunc(g.terms, func(t *term) bool { return t.square })
 	}
-	if !moved {
-		return 0, nil
-	}
-	gain := d.tryMove(g, perm) + extra
-	if gain <= 0 {
-		return 0, nil
-	}
-	d.accept(g, perm)
 	return gain, nil
 }
 
 // sweep improves every group that is out of date once, in the order given, and returns the gain and how many groups it looked at.
 func (d *descent) sweep(ctx context.Context, order []*unitGroup) (gain float64, visited int, err error) {
 	for _, g := range order {
-		if !g.dirty {
+		if !g.dirty || g.fixed {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -441,6 +466,11 @@ func (d *descent) sweep(ctx context.Context, order []*unitGroup) (gain float64, 
 		gain += delta
 	}
 	return gain, visited, nil
+}
+
+// settled says whether no group that may move is out of date.
+func (d *descent) settled() bool {
+	return !slices.ContainsFunc(d.groups, func(g *unitGroup) bool { return g.dirty && !g.fixed })
 }
 
 // shuffled returns the groups of the list in a random order.

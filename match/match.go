@@ -48,11 +48,11 @@ type Result struct {
 
 // Event is one report of progress.
 type Event struct {
-	// Stage names the work: "weight matching", "activation matching", "straight-through".
+	// Stage names the work: "weight matching", "activation matching", "straight-through", "auto".
 	Stage string
-	// Restart counts from 0. Done of Total steps of the stage are finished; Total is 0 when it is not known beforehand.
+	// Restart counts from 0. Done of Total steps of the stage are finished; Total is 0 while it is not known, and Done at the last report.
 	Restart, Done, Total int
-	// Objective is the matcher's current objective.
+	// Objective is the matcher's current objective, 0 until it is known.
 	Objective float64
 }
 
@@ -68,20 +68,27 @@ func (o Observer) report(e Event) {
 // ErrMismatch is wrapped by errors about two networks that do not fit each other or their symmetry.
 var ErrMismatch = errors.New("networks do not match")
 
-// check validates both networks against the symmetry and returns them as float32, in the symmetry's tensors only.
+// check validates the symmetry and both networks against it and each other, and returns their floating-point tensors as float32: the caller's own
+// memory where they are, so it must not be written.
 func check(sym *symmetry.Symmetry, a, b Params) (fa, fb map[string][]float32, err error) {
+	if err := sym.Validate(); err != nil {
+		return nil, nil, fmt.Errorf("match: %w", err)
+	}
 	if err := SameTensors(a, b); err != nil {
 		return nil, nil, err
 	}
-	fa, err = floats(sym, a, "A")
-	if err != nil {
+	if err := fits(sym, a); err != nil {
 		return nil, nil, err
 	}
-	fb, err = floats(sym, b, "B")
+	if fa, err = floats(a, "A"); err != nil {
+		return nil, nil, err
+	}
+	fb, err = floats(b, "B")
 	return fa, fb, err
 }
 
-// SameTensors reports the first difference in names or shapes between two networks, as an error wrapping [ErrMismatch].
+// SameTensors reports the first difference between two networks in names, in shapes, or in what is a floating-point tensor, as an error wrapping
+// [ErrMismatch]. Networks of different precision fit each other.
 func SameTensors(a, b Params) error {
 	for _, name := range slices.Sorted(maps.Keys(a)) {
 		t, ok := b[name]
@@ -90,6 +97,9 @@ func SameTensors(a, b Params) error {
 		}
 		if !slices.Equal(a[name].Shape(), t.Shape()) {
 			return fmt.Errorf("%w: tensor %q has shape %v in A and %v in B", ErrMismatch, name, a[name].Shape(), t.Shape())
+		}
+		if a[name].DType().IsFloat() != t.DType().IsFloat() {
+			return fmt.Errorf("%w: tensor %q is %v in A and %v in B", ErrMismatch, name, a[name].DType(), t.DType())
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(b)) {
@@ -100,22 +110,28 @@ func SameTensors(a, b Params) error {
 	return nil
 }
 
-// floats converts the floating-point tensors to float32 and refuses values that are not finite: no inner product survives them.
-func floats(sym *symmetry.Symmetry, p Params, who string) (map[string][]float32, error) {
+// fits checks that the network has the tensors of the symmetry.
+func fits(sym *symmetry.Symmetry, p Params) error {
 	for _, name := range slices.Sorted(maps.Keys(sym.Shapes)) {
-		if t, ok := p[name]; !ok {
-			return nil, fmt.Errorf("%w: tensor %q of the symmetry is missing in %s", ErrMismatch, name, who)
-		} else if !slices.Equal(t.Shape(), sym.Shapes[name]) {
-			return nil, fmt.Errorf("%w: tensor %q has shape %v in %s, the symmetry says %v", ErrMismatch, name, t.Shape(), who, sym.Shapes[name])
+		switch t, ok := p[name]; {
+		case !ok:
+			return fmt.Errorf("%w: tensor %q of the symmetry is in neither", ErrMismatch, name)
+		case !slices.Equal(t.Shape(), sym.Shapes[name]):
+			return fmt.Errorf("%w: tensor %q has shape %v, the symmetry says %v", ErrMismatch, name, t.Shape(), sym.Shapes[name])
 		}
 	}
+	return nil
+}
+
+// floats returns the floating-point tensors as float32 and refuses values that are not finite: no inner product survives them.
+func floats(p Params, who string) (map[string][]float32, error) {
 	out := make(map[string][]float32, len(p))
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		t := p[name]
 		if !t.DType().IsFloat() {
 			continue
 		}
-		f, err := t.Convert(tensor.F32)
+		f, err := asFloat32(t)
 		if err != nil {
 			return nil, fmt.Errorf("match: tensor %q of %s: %w", name, who, err)
 		}
@@ -125,4 +141,12 @@ func floats(sym *symmetry.Symmetry, p Params, who string) (map[string][]float32,
 		out[name] = tensor.Of[float32](f)
 	}
 	return out, nil
+}
+
+// asFloat32 returns the tensor itself where it is float32 already.
+func asFloat32(t *tensor.Tensor) (*tensor.Tensor, error) {
+	if t.DType() == tensor.F32 {
+		return t, nil
+	}
+	return t.Convert(tensor.F32)
 }

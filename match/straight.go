@@ -48,13 +48,19 @@ type StraightThroughOptions struct {
 //
 // The first P is that of [Weights] against A, and a candidate. Candidates are scored on one fixed subset of the training data; the best is returned,
 // as a copy, so it is never worse there than weight matching. (The authors' code aliases the best and returns the last.)
-// Objective and Trace are losses of the scored candidates' midpoints.
+// Objective and Trace are losses of the scored candidates' midpoints; one that is not finite is no candidate. A tensor that two parts of the network
+// share is one tensor here, with one surrogate and the gradient of both uses.
+//
+// Memory: A, B in float32 and seven of their size. The result does not depend on the number of threads as far as the objective's losses and gradients
+// do not. Cancelling returns ctx.Err().
 func StraightThrough(ctx context.Context, sym *symmetry.Symmetry, a, b Params, obj Objective, opt StraightThroughOptions) (*Result, error) {
 	fa, fb, err := check(sym, a, b)
 	if err != nil {
 		return nil, err
 	}
-	opt.defaults()
+	if err := opt.defaults(); err != nil {
+		return nil, err
+	}
 	w := opt.Weights
 	w.Seed, w.Threads = opt.Seed, opt.Threads
 	first, err := Weights(ctx, sym, a, b, w)
@@ -71,7 +77,8 @@ func StraightThrough(ctx context.Context, sym *symmetry.Symmetry, a, b Params, o
 	return s.run(ctx, obj, opt)
 }
 
-func (o *StraightThroughOptions) defaults() {
+// defaults fills in what is zero and checks the rest.
+func (o *StraightThroughOptions) defaults() error {
 	if o.Steps == 0 {
 		o.Steps = 100
 	}
@@ -84,6 +91,10 @@ func (o *StraightThroughOptions) defaults() {
 	if o.MaxSweeps == 0 {
 		o.MaxSweeps = 2
 	}
+	if o.Steps < 0 || o.ScoreEvery < 0 || o.MaxSweeps < 0 || !(o.LearningRate > 0) {
+		return fmt.Errorf("match: straight-through: %d steps of rate %v with %d sweeps each, scored every %d", o.Steps, o.LearningRate, o.MaxSweeps, o.ScoreEvery)
+	}
+	return nil
 }
 
 // straight is the state of the estimator. All arrays are float32, by tensor name.
@@ -117,8 +128,11 @@ func newStraight(sym *symmetry.Symmetry, params Params, a, b map[string][]float3
 
 func (s *straight) run(ctx context.Context, obj Objective, opt StraightThroughOptions) (*Result, error) {
 	rng := rand.New(rand.NewPCG(opt.Seed, 0x53_54_45))
-	r := &Result{Status: StepLimit, Method: "ste", Objective: math.Inf(1), Notes: s.d.notes}
+	r := &Result{Status: StepLimit, Method: "ste", Objective: math.Inf(1)}
 	for step := 0; ; step++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if step > 0 {
 			if err := s.match(ctx, rng, opt.MaxSweeps); err != nil {
 				return nil, err
@@ -147,6 +161,7 @@ func (s *straight) run(ctx context.Context, obj Objective, opt StraightThroughOp
 	if r.Alignment == nil {
 		return nil, errors.New("match: straight-through: no candidate has a finite loss")
 	}
+	r.Notes = s.d.notes
 	return r, nil
 }
 
@@ -158,7 +173,7 @@ func (s *straight) match(ctx context.Context, rng *rand.Rand, sweeps int) error 
 		if err != nil {
 			return err
 		}
-		if visited == 0 || gain <= 1e-7*s.d.norm {
+		if visited == 0 || gain <= defaultTolerance*s.d.norm {
 			return nil
 		}
 	}

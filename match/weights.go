@@ -4,27 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
-	"github.com/rebasin/rebasin/assign"
 	"github.com/rebasin/rebasin/internal/kernel"
 	"github.com/rebasin/rebasin/symmetry"
 )
 
-// Start says where coordinate descent begins.
-type Start string
-
-// The starting points of [Weights].
 const (
-	// StartIdentity begins at B as it is.
-	StartIdentity Start = ""
-	// StartRandom begins at a random alignment, another one for every restart.
-	StartRandom Start = "random"
-	// StartGreedy places one group after the other from the pinned ends, using only tensors whose other groups are placed.
-	StartGreedy Start = "greedy"
-	// StartGiven begins at WeightsOptions.Init: an alignment from a file, or from Activations.
-	StartGiven Start = "given"
+	defaultSweeps    = 100
+	defaultTolerance = 1e-7 // about the rounding of float32
 )
 
 // WeightsOptions are the options of [Weights]; the zero value is one descent from the identity.
@@ -37,9 +27,11 @@ type WeightsOptions struct {
 	Restarts int
 	// MaxSweeps limits the sweeps of one descent. 0 means 100.
 	MaxSweeps int
-	// Tolerance: a sweep that gains less than Tolerance·‖A‖‖B‖ is the last. 0 means 1e-7.
+	// Tolerance: a sweep that gains no more than Tolerance·‖A‖‖B‖ is the last. 0 means 1e-7; with a negative one the descent goes on until no group
+	// can move.
 	Tolerance float64
-	// Only restricts the descent to these groups; the others stay at their starting point. Empty means all.
+	// Only restricts the descent to these groups; the others stay at their starting point. A family that is not named is carried along with its
+	// parents, the order inside each unit kept. Empty means all.
 	Only []string
 	// Blend adds the similarity of activations to that of the weights (see [Blend]). Nil means weights alone.
 	Blend *Blend
@@ -69,7 +61,7 @@ func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt Weigh
 	if err != nil {
 		return nil, err
 	}
-	if err := opt.validate(sym); err != nil {
+	if err := opt.defaults(sym); err != nil {
 		return nil, err
 	}
 	pool := kernel.NewPool(opt.Threads)
@@ -81,8 +73,14 @@ func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt Weigh
 	if err := opt.Blend.install(d); err != nil {
 		return nil, err
 	}
+	for _, g := range d.groups {
+		g.fixed = len(opt.Only) > 0 && !slices.Contains(opt.Only, g.Name)
+	}
 	var best *Result
-	for restart := range max(opt.Restarts, 1) {
+	for restart := range opt.Restarts {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		r, err := d.run(ctx, fb, restart, opt)
 		if err != nil {
 			return nil, err
@@ -94,7 +92,20 @@ func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt Weigh
 	return best, nil
 }
 
-func (o *WeightsOptions) validate(sym *symmetry.Symmetry) error {
+// defaults fills in what is zero and checks the rest.
+func (o *WeightsOptions) defaults(sym *symmetry.Symmetry) error {
+	if o.Restarts == 0 {
+		o.Restarts = 1
+	}
+	if o.MaxSweeps == 0 {
+		o.MaxSweeps = defaultSweeps
+	}
+	if o.Tolerance == 0 {
+		o.Tolerance = defaultTolerance
+	}
+	if o.Restarts < 0 || o.MaxSweeps < 0 || math.IsNaN(o.Tolerance) {
+		return fmt.Errorf("match: %d restarts of %d sweeps with tolerance %v", o.Restarts, o.MaxSweeps, o.Tolerance)
+	}
 	switch o.Start {
 	case StartIdentity, StartRandom, StartGreedy:
 	case StartGiven:
@@ -102,7 +113,7 @@ func (o *WeightsOptions) validate(sym *symmetry.Symmetry) error {
 			return errors.New("match: the start is a given alignment and none was given")
 		}
 		if err := sym.CheckAlignment(o.Init); err != nil {
-			return err
+			return fmt.Errorf("match: the given start: %w", err)
 		}
 	default:
 		return fmt.Errorf("match: unknown start %q", o.Start)
@@ -119,123 +130,35 @@ func (o *WeightsOptions) validate(sym *symmetry.Symmetry) error {
 func (d *descent) run(ctx context.Context, original map[string][]float32, restart int, opt WeightsOptions) (*Result, error) {
 	// One stream per restart: the n-th restart is the same whatever came before it.
 	rng := rand.New(rand.NewPCG(opt.Seed, uint64(restart)))
-	groups := d.selected(opt.Only)
-	if err := d.begin(ctx, original, groups, opt, rng); err != nil {
+	if err := d.begin(ctx, original, opt, rng); err != nil {
 		return nil, err
 	}
-	limit, tolerance := opt.MaxSweeps, opt.Tolerance
-	if limit == 0 {
-		limit = 100
-	}
-	if tolerance == 0 {
-		tolerance = 1e-7
-	}
-	r := &Result{Status: SweepLimit, Method: "weight", Notes: slices.Clone(d.notes), Objective: d.objective()}
+	r := &Result{Method: "weight", Objective: d.objective()}
 	r.Trace = append(r.Trace, r.Objective)
-	for r.Sweeps < limit {
-		gain, visited, err := d.sweep(ctx, shuffled(groups, rng))
+	for r.Status == "" {
+		gain, visited, err := d.sweep(ctx, shuffled(d.groups, rng))
 		if err != nil {
 			return nil, err
 		}
-		if visited == 0 {
-			r.Status = Converged
-			break
+		if visited > 0 {
+			r.Sweeps++
+			r.Objective += gain
+			r.Trace = append(r.Trace, r.Objective)
 		}
-		r.Sweeps++
-		r.Trace = append(r.Trace, r.Trace[len(r.Trace)-1]+gain)
-		opt.Observer.report(Event{Stage: "weight matching", Restart: restart, Done: r.Sweeps, Objective: r.Trace[len(r.Trace)-1]})
-		if gain <= tolerance*d.norm {
+		switch {
+		case d.settled() || gain <= opt.Tolerance*d.norm:
 			r.Status = Converged
-			break
+		case r.Sweeps >= opt.MaxSweeps:
+			r.Status = SweepLimit
+		}
+		e := Event{Stage: "weight matching", Restart: restart, Done: r.Sweeps, Objective: r.Objective}
+		if r.Status != "" {
+			e.Total = e.Done
+		}
+		if visited > 0 {
+			opt.Observer.report(e)
 		}
 	}
-	r.Objective, r.Alignment = d.objective(), d.alignment
+	r.Objective, r.Alignment, r.Notes = d.objective(), d.alignment, slices.Clone(d.notes)
 	return r, nil
-}
-
-func (d *descent) selected(only []string) []*unitGroup {
-	if len(only) == 0 {
-		return d.groups
-	}
-	return slices.DeleteFunc(slices.Clone(d.groups), func(g *unitGroup) bool { return !slices.Contains(only, g.Name) })
-}
-
-// begin puts the descent at its starting point.
-func (d *descent) begin(ctx context.Context, original map[string][]float32, groups []*unitGroup, opt WeightsOptions, rng *rand.Rand) error {
-	switch opt.Start {
-	case StartRandom:
-		d.setAlignment(d.sym.Random(rng), original)
-	case StartGiven:
-		d.setAlignment(opt.Init, original)
-	default:
-		d.setAlignment(d.sym.Identity(), original)
-	}
-	if opt.Start == StartGreedy {
-		return d.greedy(ctx, groups)
-	}
-	return nil
-}
-
-// greedy places the groups one by one: always the one with the largest part of its elements in blocks whose other groups are placed (at first those
-// that touch the pinned ends), by the similarity of those blocks alone. Groups that are left out of the descent count as placed.
-func (d *descent) greedy(ctx context.Context, groups []*unitGroup) error {
-	placed := map[string]bool{}
-	for _, g := range d.groups {
-		placed[g.Name] = !slices.Contains(groups, g)
-	}
-	for range groups {
-		g := nextToPlace(groups, placed)
-		placed[g.Name] = true
-		usable := func(t *term) bool { return t.readyFor(g.Name, placed) }
-		s := d.similarity(g, usable)
-		n := g.Size
-		perm := make([]int32, g.joint*n)
-		for q := range g.joint {
-			r, err := d.solver.Solve(ctx, n, n, s[q*n*n:(q+1)*n*n], assign.Options{Maximize: true})
-			if err != nil {
-				return fmt.Errorf("match: group %q: %w", g.Name, err)
-			}
-			for i, j := range r.RowToCol {
-				perm[q*n+i] = int32(j)
-			}
-		}
-		d.tryMove(g, perm)
-		d.accept(g, perm)
-	}
-	for _, g := range d.groups {
-		g.dirty = true
-	}
-	return nil
-}
-
-func nextToPlace(groups []*unitGroup, placed map[string]bool) *unitGroup {
-	var best *unitGroup
-	share := -1.0
-	for _, g := range groups {
-		if placed[g.Name] {
-			continue
-		}
-		usable, all := 0, 0
-		for _, t := range g.terms {
-			size := t.view.rows * t.view.cols
-			all += size
-			if t.readyFor(g.Name, placed) {
-				usable += size
-			}
-		}
-		if part := float64(usable) / float64(max(all, 1)); part > share {
-			best, share = g, part
-		}
-	}
-	return best
-}
-
-// readyFor says whether every group of the block but the one named is placed; names that are no groups never count.
-func (t *term) readyFor(name string, placed map[string]bool) bool {
-	for _, n := range t.block.names {
-		if done, isGroup := placed[n]; isGroup && n != name && !done {
-			return false
-		}
-	}
-	return true
 }
