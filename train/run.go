@@ -32,7 +32,7 @@ type Event struct {
 // Options say how to run a [Config]; they do not change its result.
 type Options struct {
 	Threads int
-	// Subject says what is trained and on what, as far as Config does not. A snapshot remembers it and continues no other.
+	// Subject describes the network, as far as the names and shapes of its tensors do not. A snapshot remembers it and continues no other.
 	Subject string
 	// Resume continues a snapshot of the same run instead of starting from the initial parameters.
 	Resume *Snapshot

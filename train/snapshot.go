@@ -22,6 +22,8 @@ import (
 // Snapshot is the state of a training after a whole step: all that the rest of the run depends on beside graph and data.
 type Snapshot struct {
 	Config Config `json:"config"`
+	// Subject is Options.Subject.
+	Subject string `json:"subject,omitempty"`
 	// Data recognises the data set of the run: its size and a hash of some of its samples.
 	Data    string  `json:"data"`
 	Step    int     `json:"step"`
@@ -46,7 +48,7 @@ func (t *trainer) snapshot() error {
 	}
 	t.saved = t.step
 	s := &Snapshot{
-		Config: t.cfg, Data: fingerprint(t.data), Step: t.step, History: slices.Clone(t.history), Sum: t.sum, Correct: t.correct, Seen: t.seen,
+		Config: t.cfg, Subject: t.opt.Subject, Data: fingerprint(t.data), Step: t.step, History: slices.Clone(t.history), Sum: t.sum, Correct: t.correct, Seen: t.seen,
 		Tensors: map[string]*tensor.Tensor{},
 	}
 	for _, part := range t.state() {
@@ -107,6 +109,9 @@ func (t *trainer) restore(s *Snapshot) error {
 func (t *trainer) checkProgress(s *Snapshot) error {
 	if s.Config != t.cfg {
 		return fmt.Errorf("it is of another run: its configuration is %s, asked for is %s", compact(s.Config), compact(t.cfg))
+	}
+	if s.Subject != t.opt.Subject {
+		return fmt.Errorf("it is of another run: it trains %s, asked for is %s", s.Subject, t.opt.Subject)
 	}
 	if data := fingerprint(t.data); s.Data != data {
 		return fmt.Errorf("it is of a training on other data: %s, not %s", s.Data, data)

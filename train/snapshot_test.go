@@ -174,6 +174,7 @@ func TestOtherRun(t *testing.T) {
 	for want, change := range map[string]func(s *Snapshot, cfg *Config, data *blobs){
 		"it is of another run: its configuration is": func(_ *Snapshot, cfg *Config, _ *blobs) { cfg.Seed++ },
 		`"learning_rate":0.5`:                        func(_ *Snapshot, cfg *Config, _ *blobs) { cfg.Optimizer.LearningRate = .5 },
+		"it trains a deeper net, asked for is ":      func(s *Snapshot, _ *Config, _ *blobs) { s.Subject = "a deeper net" },
 		"on other data: 50 samples":                  func(_ *Snapshot, _ *Config, data *blobs) { *data = *newBlobs(50, 4, 3, 6) },
 		"not 49 samples of [6] in 4 classes":         func(_ *Snapshot, _ *Config, data *blobs) { *data = *newBlobs(49, 4, 2, 6) },
 		"it is at step -3 of a run of 12":            func(s *Snapshot, _ *Config, _ *blobs) { s.Step = -3 },

@@ -166,7 +166,7 @@ func (a *app) fit(ctx context.Context, f *trainFlags, g *graph.Graph, data *data
 	if err != nil {
 		return nil, err
 	}
-	subject, err := f.subject(data)
+	subject, err := f.net.Encode()
 	if err != nil {
 		return nil, err
 	}
@@ -199,19 +199,6 @@ func (a *app) keepSnapshot(ctx context.Context, f *trainFlags, s *train.Snapshot
 
 func (f *trainFlags) howToGoOn() string {
 	return fmt.Sprintf("; the state is in %s: go on with --resume", f.snapshot())
-}
-
-// subject is what is trained and on what: a snapshot of another network or of other data must not be continued.
-func (f *trainFlags) subject(data *dataset.Set) (string, error) {
-	net, err := f.net.Encode()
-	if err != nil {
-		return "", err
-	}
-	text := fmt.Sprintf("%s on %d samples of %s", net, data.Len(), data.Name())
-	if f.data.normalize != "" {
-		text += " normalised by " + f.data.normalize
-	}
-	return text, nil
 }
 
 // checkpoint is FILE-epochN with FILE's extension.
