@@ -24,39 +24,66 @@ const (
 // Methods lists them.
 func Methods() []Method { return []Method{Lerp, Slerp} }
 
-// collinear is the sine below which the great circle is not defined to single precision.
+// collinear is the sine of the angle below which the great circle is not defined to single precision.
 const collinear = 1e-6
 
-// Combine returns the point at λ between two tensors of the same name, shape and dtype: a at λ = 0, b at λ = 1. Errors name the tensor.
+// Combine returns the point at λ between two tensors of the same name, shape and dtype: a at λ = 0, b at λ = 1, to the bit, and then it may be that
+// very tensor. Errors name the tensor.
 func Combine(method Method, name string, a, b *tensor.Tensor, lambda float64) (*tensor.Tensor, error) {
-	if a.DType() != b.DType() || !equalShape(a, b) {
+	if a.DType() != b.DType() || !a.Shape().Equal(b.Shape()) {
 		return nil, fmt.Errorf("merge: tensor %q is %v %v and %v %v", name, a.DType(), a.Shape(), b.DType(), b.Shape())
 	}
 	switch {
 	case !a.DType().IsFloat():
 		return carry(name, a, b)
-	case a.DType() == tensor.F64:
-		out := tensor.New(tensor.F64, a.Shape())
-		combine(method, tensor.Of[float64](out), tensor.Of[float64](a), tensor.Of[float64](b), lambda)
-		return out, nil
+	case lambda == 0:
+		return a, nil
+	case lambda == 1:
+		return b, nil
 	}
-	x, err := a.Convert(tensor.F32)
-	if err != nil {
-		// A dtype whose arithmetic is not known here is carried like an integer one.
-		return carry(name, a, b)
-	}
-	y, err := b.Convert(tensor.F32)
+	out := tensor.New(working(a.DType()), a.Shape())
+	x, err := inDType(a, out.DType())
 	if err != nil {
 		return nil, fmt.Errorf("merge: tensor %q: %w", name, err)
 	}
-	out := tensor.New(tensor.F32, a.Shape())
-	combine(method, tensor.Of[float32](out), tensor.Of[float32](x), tensor.Of[float32](y), lambda)
-	return out.Convert(a.DType())
+	y, err := inDType(b, out.DType())
+	if err != nil {
+		return nil, fmt.Errorf("merge: tensor %q: %w", name, err)
+	}
+	if out.DType() == tensor.F64 {
+		combine(method, tensor.Of[float64](out), tensor.Of[float64](x), tensor.Of[float64](y), lambda)
+	} else {
+		combine(method, tensor.Of[float32](out), tensor.Of[float32](x), tensor.Of[float32](y), lambda)
+	}
+	if out, err = inDType(out, a.DType()); err != nil {
+		return nil, fmt.Errorf("merge: tensor %q: %w", name, err)
+	}
+	return out, nil
 }
+
+// working is the dtype that floating-point tensors of another are combined in.
+func working(d tensor.DType) tensor.DType {
+	if d == tensor.F64 {
+		return tensor.F64
+	}
+	return tensor.F32
+}
+
+// inDType returns the tensor in a dtype: itself where it has it.
+func inDType(t *tensor.Tensor, to tensor.DType) (*tensor.Tensor, error) {
+	if t.DType() == to {
+		return t, nil
+	}
+	return t.Convert(to)
+}
+
+// batchCounter is the name of BatchNorm's count of the batches it has seen, which decides nothing in a trained network.
+const batchCounter = "num_batches_tracked"
 
 // carry returns the tensor both models agree on.
 func carry(name string, a, b *tensor.Tensor) (*tensor.Tensor, error) {
-	if !a.Equal(b) && !strings.HasSuffix(name, "num_batches_tracked") {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if last != batchCounter && !a.Equal(b) {
 		return nil, fmt.Errorf("merge: tensor %q (%v) differs between the models and cannot be averaged", name, a.DType())
 	}
 	return a, nil
@@ -86,16 +113,4 @@ func slerpWeights(aa, bb, ab, lambda float64) (wa, wb float64, ok bool) {
 		return 0, 0, false
 	}
 	return math.Sin((1-lambda)*omega) / sin, math.Sin(lambda*omega) / sin, true
-}
-
-func equalShape(a, b *tensor.Tensor) bool {
-	if len(a.Shape()) != len(b.Shape()) {
-		return false
-	}
-	for i, n := range a.Shape() {
-		if b.Shape()[i] != n {
-			return false
-		}
-	}
-	return true
 }

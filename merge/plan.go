@@ -25,32 +25,41 @@ type Plan struct {
 	Method Method
 	// Lambda is the place on the way from A (0) to B (1).
 	Lambda float64
-	// Tensors are what is to be done, in the order of writing.
+	// Tensors are what is to be done, in A's order.
 	Tensors []Step
-	// Bytes is the size of the output's data, Memory the largest sum of tensors held at once while executing: both inputs, their float32 forms
-	// and the result.
+	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none: both
+	// inputs, their float32 forms where they are of half precision, and the result.
 	Bytes, Memory int64
 }
+
+// What a plan does with a tensor.
+const (
+	// ActionCombine: the tensors of both models make a new one.
+	ActionCombine = "combine"
+	// ActionCopy: the tensors have no arithmetic, and A's is written if B's equals it.
+	ActionCopy = "copy"
+)
 
 // Step is the part of a plan about one tensor.
 type Step struct {
 	checkpoint.Info
-	// Action is "combine" or "copy".
-	Action string
+	Action string // ActionCombine or ActionCopy
 }
 
-// NewPlan decides a merge. The weights of the two models need not sum to one; they are divided by their sum.
+// NewPlan decides a merge. Both models must have the same tensors, of the same shapes and dtypes; the first that differs is in the error. The weights
+// of the two models need not sum to one; they are divided by their sum.
 func NewPlan(a, b Source, method Method, weights [2]float64) (*Plan, error) {
 	if !slices.Contains(Methods(), method) {
 		return nil, fmt.Errorf("merge: unknown method %q; there are %v", method, Methods())
 	}
-	sum := weights[0] + weights[1]
-	for _, w := range weights {
-		if !(w >= 0) || math.IsInf(w, 0) || sum == 0 {
-			return nil, fmt.Errorf("merge: weights %v: they must be non-negative numbers, not all zero", weights)
-		}
+	wa, wb := weights[0], weights[1]
+	if !(wa >= 0 && wb >= 0) || math.IsInf(max(wa, wb), 1) || wa == 0 && wb == 0 {
+		return nil, fmt.Errorf("merge: weights %v: they must be non-negative numbers, not all zero", weights)
 	}
-	p := &Plan{A: a, B: b, Method: method, Lambda: weights[1] / sum}
+	if math.IsInf(wa+wb, 1) {
+		wa, wb = wa/2, wb/2
+	}
+	p := &Plan{A: a, B: b, Method: method, Lambda: wb / (wa + wb)}
 	other := map[string]checkpoint.Info{}
 	for _, info := range b.Infos {
 		other[info.Name] = info
@@ -75,18 +84,18 @@ func NewPlan(a, b Source, method Method, weights [2]float64) (*Plan, error) {
 }
 
 func (p *Plan) add(info checkpoint.Info) error {
-	n, err := info.Shape.Elements()
+	size, err := info.DType.Bytes(info.Shape)
 	if err != nil {
 		return fmt.Errorf("merge: tensor %q: %w", info.Name, err)
 	}
-	step := Step{Info: info, Action: "copy"}
-	own := int64(n) * int64(info.DType.Size())
+	own := int64(size)
+	step := Step{Info: info, Action: ActionCopy}
 	held := 2 * own
 	if info.DType.IsFloat() {
-		step.Action = "combine"
+		step.Action = ActionCombine
 		held += own
-		if info.DType != tensor.F32 && info.DType != tensor.F64 {
-			held += 3 * 4 * int64(n)
+		if w := working(info.DType); w != info.DType {
+			held += 3 * own / int64(info.DType.Size()) * int64(w.Size())
 		}
 	}
 	p.Bytes += own
@@ -95,21 +104,13 @@ func (p *Plan) add(info checkpoint.Info) error {
 	return nil
 }
 
-// Entries are the plan's tensors ready to be written, each computed when it is asked for.
+// Entries are the plan's tensors ready to be written, each computed when it is asked for. Progress, which may be nil, hears of each.
 func (p *Plan) Entries(progress func(done, total int)) []checkpoint.Entry {
 	entries := make([]checkpoint.Entry, len(p.Tensors))
 	done := 0
 	for i, s := range p.Tensors {
 		entries[i] = checkpoint.Entry{Info: s.Info, Load: func() (*tensor.Tensor, error) {
-			a, err := p.A.Load(s.Name)
-			if err != nil {
-				return nil, err
-			}
-			b, err := p.B.Load(s.Name)
-			if err != nil {
-				return nil, err
-			}
-			t, err := Combine(p.Method, s.Name, a, b, p.Lambda)
+			t, err := p.load(s.Name)
 			done++
 			if progress != nil {
 				progress(done, len(p.Tensors))
@@ -120,13 +121,31 @@ func (p *Plan) Entries(progress func(done, total int)) []checkpoint.Entry {
 	return entries
 }
 
-// Execute writes the merged model as safetensors, atomically: it appears whole or not at all.
+// load computes one tensor of the merged model.
+func (p *Plan) load(name string) (*tensor.Tensor, error) {
+	a, err := p.A.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := p.B.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	return Combine(p.Method, name, a, b, p.Lambda)
+}
+
+// Execute writes the merged model as safetensors, atomically: it appears whole or not at all. Tensors are loaded one after the other.
 func (p *Plan) Execute(ctx context.Context, path string, metadata map[string]string, progress func(done, total int)) error {
 	return checkpoint.WriteSafetensors(ctx, path, p.Entries(progress), metadata)
 }
 
-// Params computes the merged tensors in memory, for measuring before writing.
+// Params computes the merged tensors in memory, for measuring before writing. Tensors that are copied are a's, or at the ends of the way b's, own.
 func Params(method Method, a, b map[string]*tensor.Tensor, lambda float64) (map[string]*tensor.Tensor, error) {
+	for _, name := range slices.Sorted(maps.Keys(b)) {
+		if a[name] == nil {
+			return nil, fmt.Errorf("merge: tensor %q is missing in the first model", name)
+		}
+	}
 	out := make(map[string]*tensor.Tensor, len(a))
 	for _, name := range slices.Sorted(maps.Keys(a)) {
 		if b[name] == nil {
