@@ -2,10 +2,13 @@ package cli
 
 import (
 	"bytes"
+	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -18,12 +21,85 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/rebasin/rebasin/dataset"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(withCache{m}, map[string]func(){
 		"rebasin": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
 	})
+}
+
+// withCache runs the tests with a cache of data sets of their own.
+type withCache struct{ *testing.M }
+
+func (m withCache) Run() int {
+	dir, err := os.MkdirTemp("", "rebasin-cli-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	cacheHome = dir
+	return m.M.Run()
+}
+
+// cacheHome is the folder that mnistCache fills.
+var cacheHome string
+
+// mnistCache fills a cache with the files of MNIST, unpacked: every run of a command reads them.
+var mnistCache = sync.OnceValues(func() (string, error) {
+	if err := os.Setenv("XDG_CACHE_HOME", cacheHome); err != nil {
+		return "", err
+	}
+	for _, split := range []dataset.Split{dataset.Train, dataset.Test} {
+		if _, err := dataset.Open(context.Background(), "mnist", split, dataset.Options{}); err != nil {
+			return "", err
+		}
+	}
+	packed, err := filepath.Glob(filepath.Join(cacheHome, "rebasin", "mnist", "*.gz"))
+	if err != nil {
+		return "", err
+	}
+	for _, path := range packed {
+		if err := unpack(path); err != nil {
+			return "", err
+		}
+	}
+	return cacheHome, nil
+})
+
+// unpack replaces a file by its content.
+func unpack(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
+	content, err := io.ReadAll(z)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(strings.TrimSuffix(path, ".gz"), content, 0o644); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// useCache gives the test a cache that holds MNIST.
+func useCache(t *testing.T) string {
+	t.Helper()
+	dir, err := mnistCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_CACHE_HOME", dir)
+	return dir
 }
 
 // TestScripts runs the command as its users do. The scripts have commands of their own beside testscript's:
@@ -42,18 +118,18 @@ func TestMain(m *testing.M) {
 //	mlp FILE OPTION=VALUE...         writes a network with random weights, see [mlpFixture]
 //	header FILE TEXT BYTES [LENGTH]  writes a safetensors file of a header and zeros; LENGTH is what it says of the header's length
 func TestScripts(t *testing.T) {
-	caches := t.TempDir()
+	shared, fresh := useCache(t), t.TempDir()
 	goModCache := goModCache()
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
-			home := filepath.Join(caches, "home")
+			home := filepath.Join(fresh, "home")
 			for _, dir := range []string{"HOME", "USERPROFILE", "LocalAppData"} {
 				e.Setenv(dir, home)
 			}
-			e.Setenv("XDG_CACHE_HOME", filepath.Join(caches, "shared"))
-			e.Setenv("FRESH", filepath.Join(caches, filepath.Base(e.WorkDir)))
+			e.Setenv("XDG_CACHE_HOME", shared)
+			e.Setenv("FRESH", filepath.Join(fresh, filepath.Base(e.WorkDir)))
 			e.Setenv("GOMODCACHE", goModCache)
 			return nil
 		},
