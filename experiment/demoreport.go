@@ -12,16 +12,16 @@ import (
 	"github.com/rebasin/rebasin/train"
 )
 
-// Table is the demonstration's table, for the terminal and for the report.
+// Table is the demonstration's table, for the report and for a terminal of 80 columns.
 func (r *DemoResult) Table() (header []string, rows [][]string) {
-	header = []string{"model", "test accuracy", "test loss", "train loss", "test barrier", "train barrier"}
+	header = []string{"model or midpoint", "test acc.", "test loss", "train loss", "test barrier", "train barrier"}
 	for i, e := range r.Endpoints {
 		rows = append(rows, []string{"model " + string(rune('A'+i)), percent(e.Test.Accuracy), loss(e.Test.Loss), loss(e.Train.Loss), "", ""})
 	}
 	for _, name := range DemoMethods {
 		m := r.Methods[name]
 		rows = append(rows, []string{
-			"midpoint, " + methodTitles[name], percent(m.Midpoint.Test.Accuracy), loss(m.Midpoint.Test.Loss), loss(m.Midpoint.Train.Loss),
+			methodTitles[name], percent(m.Midpoint.Test.Accuracy), loss(m.Midpoint.Test.Loss), loss(m.Midpoint.Train.Loss),
 			loss(m.Barrier.Test.Chord), loss(m.Barrier.Train.Chord),
 		})
 	}
