@@ -127,7 +127,7 @@ func (m *Model) Tensor(name string) (*tensor.Tensor, error) {
 	return m.reader.Read(name)
 }
 
-// Params reads all tensors, once.
+// Params reads all tensors, once: callers share the map and the tensors, and change neither.
 func (m *Model) Params(ctx context.Context) (map[string]*tensor.Tensor, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -209,6 +209,9 @@ func SameTensors(a, b *Model) error {
 
 // Symmetry infers the symmetry of networks of one graph from the graph and the networks' values. Tensors the graph does not use are pinned.
 func Symmetry(ctx context.Context, models ...*Model) (*symmetry.Symmetry, error) {
+	if len(models) == 0 {
+		return nil, errors.New("model: a symmetry of no network")
+	}
 	var params []map[string]*tensor.Tensor
 	for _, m := range models {
 		p, err := m.GraphParams(ctx)
