@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // ErrInfeasible says that every assignment uses a forbidden pair.
@@ -57,33 +58,42 @@ func Solve[T float32 | float64](ctx context.Context, rows, cols int, cost []T, o
 // Solver solves one problem after another in the same memory. The zero value is ready. It is not safe for concurrent use.
 type Solver[T float32 | float64] struct {
 	problem[T]
-	oriented []T // the matrix turned into one of problem's form, where it is not so already
+	transposed []T // the matrix, where its rows outnumber its columns
 
-	colOf []int     // column of each row, or none
-	rowOf []int     // row of each column, or none
+	colOf []int32   // column of each row, or none
+	rowOf []int32   // row of each column, or none
 	price []float64 // dual of each column
 	rent  []float64 // dual of each row, known at the end
 
-	unplaced, displaced []int // rows without a column: of this pass and for the next
+	unplaced, displaced []int32 // rows without a column: of this pass and for the next
+	tied                []int32 // rows with several best columns
+	free                []int32 // columns without a row, and perhaps some that have got one since
+	lists               lists[T]
 	search              search
+	listSearch          listSearch
 	sum                 expansion
 	result              Result
-	rowToCol            []int // of result where it is not colOf
+	rowToCol            []int // of result
 	u, v                []float64
 }
 
-// problem is the form in which everything is solved: at most as many rows as columns, and the sum is to be minimised.
+// problem is the form in which everything is solved: at most as many rows as columns, and the sum of sign·cost is to be minimised. What is called
+// a cost elsewhere is sign·cost.
 type problem[T float32 | float64] struct {
-	n, m int
-	cost []T     // shape [n, m]
-	max  float64 // the largest finite |cost|
+	n, m   int
+	cost   []T     // shape [n, m]
+	sign   T       // 1, or -1 to maximise
+	max    float64 // the largest finite |cost|
+	listed bool    // to be solved by lists
+
+	checked bool // the costs
 }
 
-// row is row i of the matrix.
-func (p *problem[T]) row(i int) []T { return p.cost[i*p.m : (i+1)*p.m : (i+1)*p.m] }
+// row is row i of the matrix, without the sign.
+func (p *problem[T]) row(i int32) []T { return p.cost[int(i)*p.m : (int(i)+1)*p.m : (int(i)+1)*p.m] }
 
 // at is the cost of row i on column j.
-func (p *problem[T]) at(i, j int) float64 { return float64(p.cost[i*p.m+j]) }
+func (p *problem[T]) at(i, j int32) float64 { return float64(p.sign * p.cost[int(i)*p.m+int(j)]) }
 
 // none stands for a missing row or column.
 const none = -1
@@ -94,7 +104,11 @@ func (s *Solver[T]) Solve(ctx context.Context, rows, cols int, cost []T, opt Opt
 		return nil, err
 	}
 	defer func() { s.cost = nil }() // the caller's memory is not kept alive
-	if err := s.place(ctx); err != nil {
+	place := s.place
+	if s.listed {
+		place = s.placeByLists
+	}
+	if err := place(ctx); err != nil {
 		return nil, err
 	}
 	s.preferIdentity()
@@ -102,7 +116,7 @@ func (s *Solver[T]) Solve(ctx context.Context, rows, cols int, cost []T, opt Opt
 	return &s.result, nil
 }
 
-// place finds an optimal assignment and its prices.
+// place finds an optimal assignment and its prices by scans of whole rows.
 func (s *Solver[T]) place(ctx context.Context) error {
 	if err := s.takeMinima(ctx); err != nil {
 		return err
@@ -131,15 +145,22 @@ func (s *Solver[T]) load(ctx context.Context, rows, cols int, cost []T, opt Opti
 	if err := checkPrices(rows, cols, opt.Prices); err != nil {
 		return err
 	}
-	largest, err := checkCosts(ctx, cols, cost, opt.Maximize)
-	if err != nil {
-		return err
+	s.problem = problem[T]{n: min(rows, cols), m: max(rows, cols), cost: cost, sign: 1}
+	s.listed = s.m >= listsFrom
+	if opt.Maximize {
+		s.sign = -1
 	}
-	s.problem = problem[T]{n: min(rows, cols), m: max(rows, cols), cost: cost, max: largest}
-	if rows > cols || opt.Maximize {
-		s.oriented = resize(s.oriented, len(cost))
-		orient(s.oriented, cost, rows, cols, opt.Maximize)
-		s.cost = s.oriented
+	// The first lists of a square or wide matrix check it in the same pass.
+	s.checked = !s.listed || rows > cols || len(opt.Prices) > 0
+	if s.checked {
+		if err := s.checkCosts(ctx, cols); err != nil {
+			return err
+		}
+	}
+	if rows > cols {
+		s.transposed = resize(s.transposed, len(cost))
+		transpose(s.transposed, cost, rows, cols)
+		s.cost = s.transposed
 	}
 	s.colOf = resize(s.colOf, s.n)
 	s.rowOf = resize(s.rowOf, s.m)
@@ -180,7 +201,8 @@ func (s *Solver[T]) setPrices(opt Options) {
 // preferIdentity puts row i on column i for every i where that costs no more than the assignment found.
 func (s *Solver[T]) preferIdentity() {
 	s.sum.reset()
-	for i, j := range s.colOf {
+	for i := range int32(s.n) {
+		j := s.colOf[i]
 		if i == j {
 			continue
 		}
@@ -195,7 +217,7 @@ func (s *Solver[T]) preferIdentity() {
 		return
 	}
 	fill(s.rowOf, none)
-	for i := range s.colOf {
+	for i := range int32(s.n) {
 		s.colOf[i], s.rowOf[i] = i, i
 	}
 }
@@ -205,8 +227,8 @@ func (s *Solver[T]) certify(transposed, negated bool) {
 	s.rent = resize(s.rent, s.n)
 	s.sum.reset()
 	gap := 0.0
-	for i, j := range s.colOf {
-		least, _ := smallest(s.row(i), s.price)
+	for i := range int32(s.n) {
+		j, least := s.colOf[i], s.least(i)
 		s.rent[i] = least
 		s.sum.add(s.at(i, j))
 		gap += s.at(i, j) - s.price[j] - least
@@ -228,7 +250,10 @@ func (s *Solver[T]) certify(transposed, negated bool) {
 		negate(s.u)
 		negate(s.v)
 	}
-	s.rowToCol = append(s.rowToCol[:0], rowToCol...)
+	s.rowToCol = resize(s.rowToCol, len(rowToCol))
+	for i, j := range rowToCol {
+		s.rowToCol[i] = int(j)
+	}
 	s.result = Result{RowToCol: s.rowToCol, Value: value, U: s.u, V: s.v, Gap: gap}
 }
 
@@ -248,6 +273,8 @@ func checkShape(rows, cols, length int) error {
 		if length != 0 {
 			return fmt.Errorf("assign: shape [%d %d] needs no costs, got %d", rows, cols, length)
 		}
+	case length%cols == 0 && length/cols == rows && max(rows, cols) > math.MaxInt32:
+		return fmt.Errorf("assign: shape [%d %d] has more than %d rows or columns", rows, cols, math.MaxInt32)
 	case length%cols != 0 || length/cols != rows:
 		return fmt.Errorf("assign: shape [%d %d] does not fit %d costs", rows, cols, length)
 	}

@@ -1,36 +1,46 @@
 package assign
 
-import "math"
+import (
+	"math"
+
+	"github.com/rebasin/rebasin/internal/kernel"
+)
 
 // search is the workspace of one shortest path search.
 type search struct {
 	dist []float64 // length of the shortest path found to each column; +Inf once that is final
-	pred []int     // the row before each column on that path
+	pred []int32   // the row before each column on that path
 	done []settled // columns whose length is final, in order
+	path kernel.Path
 }
 
 // settled is a column whose shortest path is known.
 type settled struct {
-	col   int
+	col   int32
 	dist  float64
 	price float64 // before the search
 }
 
 // augment finds the shortest alternating path from row start to a free column, in reduced costs (Dijkstra's algorithm, one scan of a row per column
-// settled), moves every row along it, and lowers the prices of the columns settled so that reduced costs stay non-negative.
+// settled), moves every row along it, and lowers the prices of the columns settled so that reduced costs stay non-negative. Among the nearest columns a free one, which ends the search, comes before others.
 //
 // A settled column is taken out of the scans by values that never win instead of by a list of the others: a distance of +Inf and a price of -Inf.
 // The scan then runs straight through memory.
-func (s *Solver[T]) augment(start int) error {
+func (s *Solver[T]) augment(start int32) error {
 	w := &s.search
 	w.dist, w.pred, w.done = resize(w.dist, s.m), resize(w.pred, s.m), w.done[:0]
 	fill(w.dist, math.Inf(1))
+	w.path = kernel.Path{Price: s.price, Dist: w.dist, Pred: w.pred, RowOf: s.rowOf}
 
 	// The length of a path is counted from the reduced costs of the start as they are: its dual only adds a constant.
 	i, rent, length := start, 0.0, math.Inf(-1)
 	for {
-		var j int
-		length, j = relax(s.row(i), s.price, w, s.rowOf, i, rent, length)
+		near := kernel.Relax(s.sign, s.row(i), &w.path, i, rent, length)
+		length = near.Dist
+		j := int32(near.At)
+		if near.FreeDist <= length {
+			j = int32(near.FreeAt)
+		}
 		if math.IsInf(length, 1) {
 			return ErrInfeasible
 		}
@@ -45,34 +55,9 @@ func (s *Solver[T]) augment(start int) error {
 	}
 }
 
-// relax offers every column the path that goes on through row i at the length c[i,j] - price[j] - rent, but no less than floor, the
-// length at which row i was reached: only rounding could make it less. It returns the column nearest to the start of those not settled: among equals a
-// free one, which ends the search, and then the first.
-func relax[T float32 | float64](row []T, price []float64, w *search, rowOf []int, i int, rent, floor float64) (length float64, at int) {
-	price, dist, pred, rowOf := price[:len(row)], w.dist[:len(row)], w.pred[:len(row)], rowOf[:len(row)]
-	length = math.Inf(1)
-	free := false
-	for j, c := range row {
-		d := dist[j]
-		if h := float64(c) - price[j] - rent; h < d {
-			d = max(h, floor)
-			dist[j], pred[j] = d, i
-		}
-		if d > length {
-			continue
-		}
-		if d < length {
-			length, at, free = d, j, rowOf[j] == none
-		} else if !free && rowOf[j] == none {
-			at, free = j, true
-		}
-	}
-	return length, at
-}
-
 // finish ends the search from row start at the free column j: prices are lowered by how much nearer than j their column is, and the rows on the
 // path each move one column on.
-func (s *Solver[T]) finish(start, j int, length float64) {
+func (s *Solver[T]) finish(start, j int32, length float64) {
 	for _, c := range s.search.done {
 		s.price[c.col] = c.price + (c.dist - length)
 	}

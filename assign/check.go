@@ -4,47 +4,40 @@ import (
 	"context"
 	"fmt"
 	"math"
+
+	"github.com/rebasin/rebasin/internal/kernel"
 )
 
 // largestCost bounds |c| so that no sum of the search overflows: path lengths stay below 4·n·max|c|, and n below 2⁴⁰. Every float32 is below it.
 const largestCost = 0x1p980
 
-// checkCosts says whether every cost may stand in a matrix of cols columns, and returns the largest finite |c|.
-func checkCosts[T float32 | float64](ctx context.Context, cols int, cost []T, maximize bool) (float64, error) {
-	var largest T
-	for first := 0; first < len(cost); first += cols {
+// checkCosts says whether every cost may stand in the matrix, of cols columns as given, and finds the largest.
+func (s *Solver[T]) checkCosts(ctx context.Context, cols int) error {
+	for first := 0; first < len(s.cost); first += cols {
 		if err := ctx.Err(); err != nil {
-			return 0, err
+			return err
 		}
-		row := cost[first : first+cols]
-		m, finite := extent(row)
-		if !finite {
-			var err error
-			if m, err = checkInfinite(row, first/cols, maximize); err != nil {
-				return 0, err
-			}
+		row := s.cost[first : first+cols]
+		if err := s.admit(row, first/cols, kernel.LaneMinima(s.sign, row, &s.lists.lanes)); err != nil {
+			return err
 		}
-		if float64(m) > largestCost {
-			return 0, tooLarge(row, first/cols)
-		}
-		largest = max(largest, m)
 	}
-	return float64(largest), ctx.Err()
+	return ctx.Err()
 }
 
-// extent is the largest |x| of row, and whether all of row is finite.
-func extent[T float32 | float64](row []T) (largest T, finite bool) {
-	var nan T // x - x is 0 for a finite x and NaN for any other
-	for _, x := range row {
-		nan += x - x
-		if x < 0 {
-			x = -x
-		}
-		if x > largest {
-			largest = x
+// admit checks row i, of which largest is the largest magnitude, NaN or +Inf if any is.
+func (s *Solver[T]) admit(row []T, i int, largest T) error {
+	if !(largest <= maxFinite[T]()) {
+		var err error
+		if largest, err = checkInfinite(row, i, s.sign < 0); err != nil {
+			return err
 		}
 	}
-	return largest, nan == 0
+	if float64(largest) > largestCost {
+		return tooLarge(row, i)
+	}
+	s.max = max(s.max, float64(largest))
+	return nil
 }
 
 // checkInfinite goes through a row that is not finite: only the infinity that forbids a pair may be in it. It returns the largest finite |x|.
@@ -96,24 +89,14 @@ func checkPrices(rows, cols int, prices []float64) error {
 	return nil
 }
 
-// orient writes cost, of shape [rows, cols], to dst: transposed where rows outnumber columns, negated to maximise.
-func orient[T float32 | float64](dst, cost []T, rows, cols int, negate bool) {
-	sign := T(1)
-	if negate {
-		sign = -1
-	}
-	if rows <= cols {
-		for i, c := range cost {
-			dst[i] = sign * c
-		}
-		return
-	}
+// transpose writes the transpose of cost, of shape [rows, cols], to dst.
+func transpose[T float32 | float64](dst, cost []T, rows, cols int) {
 	const block = 16 // rows at a time, so that a cache line of dst is filled before it leaves the cache
 	for first := 0; first < rows; first += block {
 		last := min(first+block, rows)
 		for j := range cols {
 			for i := first; i < last; i++ {
-				dst[j*rows+i] = sign * cost[i*cols+j]
+				dst[j*rows+i] = cost[i*cols+j]
 			}
 		}
 	}

@@ -18,16 +18,16 @@ const (
 // rest in unplaced.
 func (s *Solver[T]) takeMinima(ctx context.Context) error {
 	s.unplaced = s.unplaced[:0]
-	for i := range s.n {
+	for i := range int32(s.n) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		row := s.row(i)
-		least, j := smallest(row, s.price)
+		least, j := smallest(s.sign, row, s.price)
 		switch {
 		case math.IsInf(least, 1):
 			return ErrInfeasible
-		case s.rowOf[i] == none && float64(row[i])-s.price[i] == least:
+		case s.rowOf[i] == none && float64(s.sign*row[i])-s.price[i] == least:
 			j = i
 		case s.rowOf[j] != none:
 			j = s.firstFree(row, least)
@@ -70,9 +70,9 @@ func (s *Solver[T]) reduce(ctx context.Context) error {
 
 // bid gives row i the column where its reduced cost is smallest. It returns the row that is without a column afterwards, if one is, and whether that one
 // should bid at once: not where nothing but a tie was broken, which could go on for ever.
-func (s *Solver[T]) bid(i int) (displaced int, again bool) {
+func (s *Solver[T]) bid(i int32) (displaced int32, again bool) {
 	row := s.row(i)
-	j, second, least, next := twoSmallest(row, s.price)
+	j, second, least, next := twoSmallest(s.sign, row, s.price)
 	if math.IsInf(next, 1) { // its only column: no price would be low enough, the search decides
 		return i, false
 	}
@@ -97,43 +97,43 @@ func (s *Solver[T]) bid(i int) (displaced int, again bool) {
 }
 
 // put gives column j to row i.
-func (s *Solver[T]) put(i, j int) { s.colOf[i], s.rowOf[j] = j, i }
+func (s *Solver[T]) put(i, j int32) { s.colOf[i], s.rowOf[j] = j, i }
 
 // firstFree is the first free column of the reduced cost least, or none.
-func (s *Solver[T]) firstFree(row []T, least float64) int {
+func (s *Solver[T]) firstFree(row []T, least float64) int32 {
 	for j, i := range s.rowOf {
-		if i == none && float64(row[j])-s.price[j] == least {
-			return j
+		if i == none && float64(s.sign*row[j])-s.price[j] == least {
+			return int32(j)
 		}
 	}
 	return none
 }
 
 // smallest is the smallest reduced cost of row and the first column that has it.
-func smallest[T float32 | float64](row []T, price []float64) (least float64, at int) {
+func smallest[T float32 | float64](sign T, row []T, price []float64) (least float64, at int32) {
 	price = price[:len(row)]
 	least = math.Inf(1)
 	for j, c := range row {
-		if h := float64(c) - price[j]; h < least {
-			least, at = h, j
+		if h := float64(sign*c) - price[j]; h < least {
+			least, at = h, int32(j)
 		}
 	}
 	return least, at
 }
 
 // twoSmallest is the smallest reduced cost of row, the next one (+Inf if there is none) and the first columns that have them.
-func twoSmallest[T float32 | float64](row []T, price []float64) (at, second int, least, next float64) {
+func twoSmallest[T float32 | float64](sign T, row []T, price []float64) (at, second int32, least, next float64) {
 	price = price[:len(row)]
 	least, next = math.Inf(1), math.Inf(1)
 	for j, c := range row {
-		h := float64(c) - price[j]
+		h := float64(sign*c) - price[j]
 		if h >= next {
 			continue
 		}
 		if h < least {
-			least, next, at, second = h, least, j, at
+			least, next, at, second = h, least, int32(j), at
 		} else {
-			next, second = h, j
+			next, second = h, int32(j)
 		}
 	}
 	return at, second, least, next

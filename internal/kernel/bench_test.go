@@ -81,3 +81,31 @@ func BenchmarkAdamStep(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkScans(b *testing.B) {
+	for _, n := range []int{1024, 8192} {
+		x := make([]float32, n)
+		v, dist := make([]float64, n), make([]float64, n)
+		for j := range x {
+			x[j] = float32(j*7919%n) / float32(n)
+		}
+		p := Path{Price: v, Dist: dist, Pred: make([]int32, n), RowOf: make([]int32, n)}
+		at := make([]int32, n)
+		var lanes [ScanLanes]float32
+		var reduced [ScanLanes]float64
+		for name, run := range map[string]func(){
+			"LaneMinima":        func() { LaneMinima(1, x, &lanes) },
+			"Below":             func() { Below(1, x, 20/float32(n), at, n) },
+			"ReducedLaneMinima": func() { ReducedLaneMinima(1, x, v, &reduced) },
+			"ReducedBelow":      func() { ReducedBelow(1, x, v, 20/float64(n), at, n) },
+			"Relax":             func() { Relax(1, x, &p, 1, 0, 0) },
+		} {
+			b.Run(fmt.Sprintf("%s/n=%d", name, n), func(b *testing.B) {
+				b.SetBytes(int64(4 * n))
+				for b.Loop() {
+					run()
+				}
+			})
+		}
+	}
+}

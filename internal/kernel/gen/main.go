@@ -27,6 +27,7 @@ func main() {
 		{"gemm", writeGemm},
 		{"pack", writePack},
 		{"vector", writeVector},
+		{"scan", writeScan},
 	}
 	for _, f := range files {
 		if err := generate(f.name, f.write); err != nil {

@@ -1,0 +1,448 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+const (
+	// group is the number of elements one round of a scan handles, and scanLanes the number of lanes of package kernel.
+	group, scanLanes = 64, 16
+
+	// pathBlock is the number of elements slices of relax are multiples of.
+	pathBlock = 8
+
+	// Ordered, quiet comparisons, as an immediate operand.
+	lessThan      = operand.U8(0x11)
+	lessThanEqual = operand.U8(0x12)
+)
+
+// A scanFunc is a scan while it is written: for one instruction set, of costs of one size.
+type scanFunc struct {
+	generator
+	wide  bool // AVX-512
+	bytes int  // of a cost
+	sign  reg.VecVirtual
+	x     reg.Register
+}
+
+func writeScan(g generator) {
+	for _, wide := range []bool{true, false} {
+		g.laneMinima(wide)
+		g.below(wide)
+		for _, bytes := range []int{4, 8} {
+			f := &scanFunc{generator: g, wide: wide, bytes: bytes}
+			f.reducedLaneMinima()
+			f.reducedBelow()
+			f.relax()
+		}
+	}
+}
+
+// vec is a register of the full width.
+func (f *scanFunc) vec() reg.VecVirtual { return f.register(f.wide) }
+
+func (g generator) register(wide bool) reg.VecVirtual {
+	if wide {
+		return g.ZMM()
+	}
+	return g.YMM()
+}
+
+// lanes is the number of float64 in a register.
+func (f *scanFunc) lanes() int {
+	if f.wide {
+		return 8
+	}
+	return 4
+}
+
+func suffix(wide bool) string {
+	if wide {
+		return "AVX512"
+	}
+	return "AVX2"
+}
+
+func (f *scanFunc) name(base string) string {
+	return fmt.Sprintf("%s%d%s", base, 8*f.bytes, suffix(f.wide))
+}
+
+func (f *scanFunc) element() string { return fmt.Sprintf("float%d", 8*f.bytes) }
+
+// broadcast puts a float64 argument into all lanes.
+func (f *scanFunc) broadcast(param string) reg.VecVirtual {
+	r := f.vec()
+	f.VBROADCASTSD(f.address(param), r)
+	return r
+}
+
+func (g generator) address(param string) operand.Mem {
+	address, err := g.Param(param).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return address.Addr
+}
+
+// reduced computes sign·x - v at the elements first and following. The product is exact, so that the fused operation rounds as a subtraction does.
+func (f *scanFunc) reduced(v reg.Register, first int) reg.VecVirtual {
+	h := f.vec()
+	x := operand.Mem{Base: f.x, Disp: first * f.bytes}
+	if f.bytes == 4 {
+		f.VCVTPS2PD(x, h)
+	} else {
+		f.VMOVUPD(x, h)
+	}
+	f.VFMSUB213PD(operand.Mem{Base: v, Disp: first * 8}, f.sign, h)
+	return h
+}
+
+// laneMinima scans float32 costs at zero prices. Magnitudes are compared as integers, which puts NaN above all.
+func (g generator) laneMinima(wide bool) {
+	name := "laneMinima32" + suffix(wide)
+	g.begin(name, "func(sign float32, x []float32, least *[16]float32) (largest uint32)",
+		"lowers least to the minima of sign·x in the lanes, and returns the bits of the largest magnitude. The length of x is a multiple of 64.")
+	width, registers, maxima := 8, 8, 2
+	if wide {
+		width, registers, maxima = 16, 4, 1
+	}
+	sign, magnitude := g.register(wide), g.register(wide)
+	g.VBROADCASTSS(g.address("sign"), sign)
+	g.VPCMPEQD(magnitude.AsY(), magnitude.AsY(), magnitude.AsY())
+	g.VPSRLD(operand.U8(1), magnitude.AsY(), magnitude.AsY())
+	if wide {
+		g.VPBROADCASTD(magnitude.AsX(), magnitude)
+	}
+	x := g.Load(g.Param("x").Base(), g.GP64())
+	n := g.Load(g.Param("x").Len(), g.GP64())
+	least := g.Load(g.Param("least"), g.GP64())
+	minima, bits := make([]reg.VecVirtual, registers), make([]reg.VecVirtual, maxima)
+	for i := range minima {
+		minima[i] = g.register(wide)
+		g.VMOVUPS(operand.Mem{Base: least, Disp: 4 * (width * i % scanLanes)}, minima[i])
+	}
+	for i := range bits {
+		bits[i] = g.register(wide)
+		g.VPXOR(bits[i].AsX(), bits[i].AsX(), bits[i].AsX()) // clears the whole register
+	}
+	g.SHRQ(operand.U8(6), n)
+	g.JZ(operand.LabelRef("done"))
+	g.Label("loop")
+	for i, m := range minima {
+		v := g.register(wide)
+		g.VMULPS(operand.Mem{Base: x, Disp: 4 * width * i}, sign, v)
+		g.VMINPS(m, v, m)
+		if wide {
+			g.VPANDD(magnitude, v, v)
+		} else {
+			g.VPAND(magnitude, v, v)
+		}
+		g.VPMAXUD(bits[i%maxima], v, bits[i%maxima])
+	}
+	g.ADDQ(operand.U32(4*group), x)
+	g.DECQ(n)
+	g.JNZ(operand.LabelRef("loop"))
+	g.Label("done")
+	for kept := scanLanes / width; len(minima) > kept; {
+		half := len(minima) / 2
+		for i, m := range minima[half:] {
+			g.VMINPS(m, minima[i], minima[i])
+		}
+		minima = minima[:half]
+	}
+	for i, m := range minima {
+		g.VMOVUPS(m, operand.Mem{Base: least, Disp: 4 * width * i})
+	}
+	g.Store(g.largestOf(wide, bits), g.Return("largest"))
+	g.end()
+}
+
+// largestOf is the largest of all elements of the registers, as unsigned integers.
+func (g generator) largestOf(wide bool, registers []reg.VecVirtual) reg.GPVirtual {
+	all, other := registers[0], g.YMM()
+	for _, r := range registers[1:] {
+		g.VPMAXUD(r, all, all)
+	}
+	if wide {
+		g.VEXTRACTI64X4(operand.U8(1), all, other)
+		g.VPMAXUD(other, all.AsY(), all.AsY())
+	}
+	g.VEXTRACTI128(operand.U8(1), all.AsY(), other.AsX())
+	g.VPMAXUD(other.AsX(), all.AsX(), all.AsX())
+	for _, order := range []uint8{0x4e, 0xb1} { // exchange halves, then neighbours
+		g.VPSHUFD(operand.U8(order), all.AsX(), other.AsX())
+		g.VPMAXUD(other.AsX(), all.AsX(), all.AsX())
+	}
+	largest := g.GP32()
+	g.VMOVD(all.AsX(), largest)
+	return largest
+}
+
+// below finds float32 costs up to a limit at zero prices.
+func (g generator) below(wide bool) {
+	g.begin("below32"+suffix(wide), "func(sign float32, x []float32, limit float32, at []int32, room int) (count, done int)",
+		"is below for the first done elements, whole groups of 64: all of them, or as many as give room.")
+	sign, limit := g.register(wide), g.register(wide)
+	g.VBROADCASTSS(g.address("sign"), sign)
+	g.VBROADCASTSS(g.address("limit"), limit)
+	x := g.Load(g.Param("x").Base(), g.GP64())
+	g.collect(x, 4, nil, func() reg.GPVirtual {
+		if wide {
+			return g.mask(4, func(i int) reg.OpmaskVirtual {
+				v, k := g.ZMM(), g.K()
+				g.VMULPS(operand.Mem{Base: x, Disp: 64 * i}, sign, v)
+				g.VCMPPS(lessThanEqual, limit, v, k)
+				return k
+			})
+		}
+		return g.signs(8, func(i int, m reg.GPVirtual) {
+			v := g.YMM()
+			g.VMULPS(operand.Mem{Base: x, Disp: 32 * i}, sign, v)
+			g.VCMPPS(lessThanEqual, limit, v, v)
+			g.VMOVMSKPS(v, m.As32())
+		})
+	})
+}
+
+// mask joins comparisons of 64/parts elements each to one word.
+func (g generator) mask(parts int, compare func(i int) reg.OpmaskVirtual) reg.GPVirtual {
+	word := g.GP64()
+	g.KMOVQ(g.join(0, parts, parts, compare), word)
+	return word
+}
+
+// join is mask for count comparisons from first on. Halves are joined as soon as they are there, since mask registers are few.
+func (g generator) join(first, count, parts int, compare func(i int) reg.OpmaskVirtual) reg.OpmaskVirtual {
+	if count == 1 {
+		return compare(first)
+	}
+	low := g.join(first, count/2, parts, compare)
+	high := g.join(first+count/2, count/2, parts, compare)
+	switch count * group / parts {
+	case 16:
+		g.KUNPCKBW(low, high, low)
+	case 32:
+		g.KUNPCKWD(low, high, low)
+	default:
+		g.KUNPCKDQ(low, high, low)
+	}
+	return low
+}
+
+// signs joins the signs of comparisons of 64/parts elements each to one word.
+func (g generator) signs(parts int, compare func(i int, m reg.GPVirtual)) reg.GPVirtual {
+	word := g.GP64()
+	g.XORQ(word, word)
+	for i := parts - 1; i >= 0; i-- {
+		m := g.GP64()
+		compare(i, m)
+		g.SHLQ(operand.U8(group/parts), word)
+		g.ORQ(m, word)
+	}
+	return word
+}
+
+// collect is the loop of below and reducedBelow: found gives a word with a bit for each element of a group that is below the limit. It ends the function.
+func (g generator) collect(x reg.Register, bytes int, v reg.Register, found func() reg.GPVirtual) {
+	n := g.Load(g.Param("x").Len(), g.GP64())
+	at := g.Load(g.Param("at").Base(), g.GP64())
+	room := g.Load(g.Param("room"), g.GP64())
+	count, first := g.GP64(), g.GP64()
+	g.XORQ(count, count)
+	g.XORQ(first, first)
+	g.SHRQ(operand.U8(6), n)
+	g.JZ(operand.LabelRef("done"))
+	g.Label("loop")
+	word := found()
+	g.TESTQ(word, word)
+	g.JZ(operand.LabelRef("next"))
+	g.Label("bit")
+	j := g.GP64()
+	g.TZCNTQ(word, j)
+	g.ADDQ(first, j)
+	g.MOVL(j.As32(), operand.Mem{Base: at, Index: count, Scale: 4})
+	g.INCQ(count)
+	g.BLSRQ(word, word)
+	g.JNZ(operand.LabelRef("bit"))
+	g.Label("next")
+	g.ADDQ(operand.U8(group), first)
+	g.CMPQ(count, room)
+	g.JGE(operand.LabelRef("done"))
+	g.ADDQ(operand.U32(bytes*group), x)
+	if v != nil {
+		g.ADDQ(operand.U32(8*group), v)
+	}
+	g.DECQ(n)
+	g.JNZ(operand.LabelRef("loop"))
+	g.Label("done")
+	g.Store(count, g.Return("count"))
+	g.Store(first, g.Return("done"))
+	g.end()
+}
+
+func (f *scanFunc) reducedLaneMinima() {
+	f.begin(f.name("reducedLaneMinima"), "func(sign float64, x []"+f.element()+", v []float64, least *[16]float64)",
+		"lowers least to the minima of sign·x - v in the lanes. The length of x is a multiple of 64.")
+	f.sign = f.broadcast("sign")
+	f.x = f.Load(f.Param("x").Base(), f.GP64())
+	n := f.Load(f.Param("x").Len(), f.GP64())
+	v := f.Load(f.Param("v").Base(), f.GP64())
+	least := f.Load(f.Param("least"), f.GP64())
+	lane := func(i int) operand.Mem { return operand.Mem{Base: least, Disp: 8 * f.lanes() * i} }
+	minima := make([]reg.VecVirtual, 8)
+	for i := range minima {
+		minima[i] = f.vec()
+		f.VMOVUPD(lane(i%(scanLanes/f.lanes())), minima[i])
+	}
+	f.SHRQ(operand.U8(6), n)
+	f.JZ(operand.LabelRef("done"))
+	f.Label("loop")
+	for i := range group / f.lanes() {
+		m := minima[i%len(minima)]
+		f.VMINPD(m, f.reduced(v, i*f.lanes()), m)
+	}
+	f.ADDQ(operand.U32(f.bytes*group), f.x)
+	f.ADDQ(operand.U32(8*group), v)
+	f.DECQ(n)
+	f.JNZ(operand.LabelRef("loop"))
+	f.Label("done")
+	for kept := scanLanes / f.lanes(); len(minima) > kept; {
+		half := len(minima) / 2
+		for i, m := range minima[half:] {
+			f.VMINPD(m, minima[i], minima[i])
+		}
+		minima = minima[:half]
+	}
+	for i, m := range minima {
+		f.VMOVUPD(m, lane(i))
+	}
+	f.end()
+}
+
+func (f *scanFunc) reducedBelow() {
+	f.begin(f.name("reducedBelow"),
+		"func(sign float64, x []"+f.element()+", v []float64, limit float64, at []int32, room int) (count, done int)",
+		"is reducedBelow for the first done elements, whole groups of 64: all of them, or as many as give room.")
+	f.sign = f.broadcast("sign")
+	limit := f.broadcast("limit")
+	f.x = f.Load(f.Param("x").Base(), f.GP64())
+	v := f.Load(f.Param("v").Base(), f.GP64())
+	f.collect(f.x, f.bytes, v, func() reg.GPVirtual {
+		if f.wide {
+			return f.mask(8, func(i int) reg.OpmaskVirtual {
+				k := f.K()
+				f.VCMPPD(lessThanEqual, limit, f.reduced(v, 8*i), k)
+				return k
+			})
+		}
+		return f.signs(16, func(i int, m reg.GPVirtual) {
+			h := f.reduced(v, 4*i)
+			f.VCMPPD(lessThanEqual, limit, h, h)
+			f.VMOVMSKPD(h, m.As32())
+		})
+	})
+}
+
+// relax keeps the nearest column of each lane, and the nearest free one.
+func (f *scanFunc) relax() {
+	f.begin(f.name("relax"),
+		"func(sign float64, x []"+f.element()+
+			", price, dist []float64, pred, rowOf []int32, row int32, rent, floor, step float64, near *[4][8]float64)",
+		"is relax but for the choice among lanes: near holds the distances and indices of each, then those of free columns. The indices begin as those "+
+			"of the first elements, and step is their number. The length of x is a multiple of 8.")
+	f.sign = f.broadcast("sign")
+	rent, floor := f.broadcast("rent"), f.broadcast("floor")
+	f.x = f.Load(f.Param("x").Base(), f.GP64())
+	n := f.Load(f.Param("x").Len(), f.GP64())
+	base := map[string]reg.Register{}
+	for _, name := range []string{"price", "dist", "pred", "rowOf"} {
+		base[name] = f.Load(f.Param(name).Base(), f.GP64())
+	}
+	near := f.Load(f.Param("near"), f.GP64())
+	var kept [4]reg.VecVirtual
+	for i := range kept {
+		kept[i] = f.vec()
+		f.VMOVUPD(operand.Mem{Base: near, Disp: 64 * i}, kept[i])
+	}
+	row, index, step := f.vec(), f.vec(), f.broadcast("step")
+	f.VBROADCASTSS(f.address("row"), row.AsY())
+	f.VMOVAPD(kept[1], index)
+	if !f.wide {
+		f.ADDQ(n, n)
+	}
+	f.SHRQ(operand.U8(3), n)
+	f.JZ(operand.LabelRef("done"))
+	f.Label("loop")
+	h := f.reduced(base["price"], 0)
+	f.VSUBPD(rent, h, h)
+	if f.wide {
+		f.keepNearest(h, floor, row, index, base, kept)
+	} else {
+		f.keepNearestAVX2(h, floor, row, index, base, kept)
+	}
+	f.VADDPD(step, index, index)
+	f.ADDQ(operand.U8(f.bytes*f.lanes()), f.x)
+	for _, name := range []string{"price", "dist"} {
+		f.ADDQ(operand.U8(8*f.lanes()), base[name])
+	}
+	for _, name := range []string{"pred", "rowOf"} {
+		f.ADDQ(operand.U8(4*f.lanes()), base[name])
+	}
+	f.DECQ(n)
+	f.JNZ(operand.LabelRef("loop"))
+	f.Label("done")
+	for i, k := range kept {
+		f.VMOVUPD(k, operand.Mem{Base: near, Disp: 64 * i})
+	}
+	f.end()
+}
+
+func (f *scanFunc) keepNearest(h, floor, row, index reg.VecVirtual, base map[string]reg.Register, kept [4]reg.VecVirtual) {
+	d, shorter, nearer, free := f.ZMM(), f.K(), f.K(), f.K()
+	dist := operand.Mem{Base: base["dist"]}
+	f.VMOVUPD(dist, d)
+	f.VCMPPD(lessThan, d, h, shorter)
+	f.VMAXPD(floor, h, shorter, d)
+	f.VMOVUPD(d, dist)
+	pred := f.YMM() // blended rather than stored under a mask, which some processors do slowly
+	f.VMOVDQU(operand.Mem{Base: base["pred"]}, pred)
+	f.VMOVDQA32(row.AsY(), shorter, pred)
+	f.VMOVDQU(pred, operand.Mem{Base: base["pred"]})
+	f.VCMPPD(lessThan, kept[0], d, nearer)
+	f.VMOVAPD(d, nearer, kept[0])
+	f.VMOVAPD(index, nearer, kept[1])
+	rows := f.YMM()
+	f.VMOVDQU(operand.Mem{Base: base["rowOf"]}, rows)
+	f.VPMOVD2M(rows, free)
+	f.VCMPPD(lessThan, kept[2], d, free, free)
+	f.VMOVAPD(d, free, kept[2])
+	f.VMOVAPD(index, free, kept[3])
+}
+
+func (f *scanFunc) keepNearestAVX2(h, floor, row, index reg.VecVirtual, base map[string]reg.Register, kept [4]reg.VecVirtual) {
+	d, shorter, free := f.YMM(), f.YMM(), f.YMM()
+	dist := operand.Mem{Base: base["dist"]}
+	f.VMOVUPD(dist, d)
+	f.VCMPPD(lessThan, d, h, shorter)
+	f.VMAXPD(floor, h, h)
+	f.VBLENDVPD(shorter, h, d, d)
+	f.VMOVUPD(d, dist)
+	f.VEXTRACTF128(operand.U8(1), shorter, h.AsX())
+	f.VSHUFPS(operand.U8(0x88), h.AsX(), shorter.AsX(), h.AsX())
+	pred := f.XMM() // blended rather than stored under a mask, which some processors do slowly
+	f.VMOVUPS(operand.Mem{Base: base["pred"]}, pred)
+	f.VBLENDVPS(h.AsX(), row.AsX(), pred, pred)
+	f.VMOVUPS(pred, operand.Mem{Base: base["pred"]})
+	nearer := h
+	f.VCMPPD(lessThan, kept[0], d, nearer)
+	f.VBLENDVPD(nearer, d, kept[0], kept[0])
+	f.VBLENDVPD(nearer, index, kept[1], kept[1])
+	f.VPMOVSXDQ(operand.Mem{Base: base["rowOf"]}, free)
+	f.VCMPPD(lessThan, kept[2], d, nearer)
+	f.VANDPD(nearer, free, free)
+	f.VBLENDVPD(free, d, kept[2], kept[2])
+	f.VBLENDVPD(free, index, kept[3], kept[3])
+}

@@ -1,0 +1,83 @@
+package kernel
+
+import "unsafe"
+
+// ScanLanes is the number of lanes of a scan: element j belongs to lane j mod ScanLanes.
+const ScanLanes = 16
+
+// scanGroup is the number of elements that scans handle between looks at what they found.
+const scanGroup = 64
+
+// A Nearest is what [Relax] found: the smallest distance and the first column that has it, among all and among the free columns. Where
+// there is none, the distance is +Inf.
+type Nearest struct {
+	Dist, FreeDist float64
+	At, FreeAt     int
+}
+
+// A Path is the state of a shortest path search on the columns of a matrix, as [Relax] reads and extends it.
+type Path struct {
+	Price []float64 // dual of each column
+	Dist  []float64 // length of the shortest path known to each column
+	Pred  []int32   // the row before each column on that path
+	RowOf []int32   // the row of each column; negative for a free one
+
+	near [4][8]float64 // of assembly: nearest columns and nearest free ones by lane
+}
+
+// scans are the kernels that look for small elements of a row of costs, for one type of costs. All implementations give the same results:
+// whatever is computed is computed in float64, by the same operations on each element.
+type scans[T Float] struct {
+	laneMinima        func(sign T, x []T, least *[ScanLanes]T) T
+	below             func(sign T, x []T, limit T, at []int32, room int) int
+	reducedLaneMinima func(sign T, x []T, v []float64, least *[ScanLanes]float64)
+	reducedBelow      func(sign T, x []T, v []float64, limit float64, at []int32, room int) int
+	relax             func(sign T, x []T, p *Path, row int32, rent, floor float64) Nearest
+}
+
+// The scans in use. Unlike the other kernels those of float64 are in assembly too.
+var (
+	scans32 = scansNamed[float32](chosen32.name)
+	scans64 = scansNamed[float64](chosen32.name)
+)
+
+// scansOf is the implementation in use for T.
+func scansOf[T Float]() *scans[T] {
+	if isFloat32[T]() {
+		return (*scans[T])(unsafe.Pointer(scans32))
+	}
+	return (*scans[T])(unsafe.Pointer(scans64))
+}
+
+// LaneMinima stores in least the smallest sign·x[j] of each lane, +Inf for one without elements, and returns the largest |x[j]|, which is NaN or +Inf
+// if any element is. The sign is 1 or -1. With NaN among the elements least is arbitrary.
+func LaneMinima[T Float](sign T, x []T, least *[ScanLanes]T) (largest T) {
+	return scansOf[T]().laneMinima(sign, x, least)
+}
+
+// Below stores in at the indices j of the elements with sign·x[j] <= limit, in increasing order, and returns their number. It stops at
+// the end of a group of 64 elements once there are room of them, which is at least 1. at has
+// room for all elements.
+func Below[T Float](sign T, x []T, limit T, at []int32, room int) int {
+	sameLength("Below", len(x), min(len(x), len(at)))
+	return scansOf[T]().below(sign, x, limit, at, room)
+}
+
+// ReducedLaneMinima stores in least the smallest sign·x[j] - v[j] of each lane, +Inf for one without elements.
+func ReducedLaneMinima[T Float](sign T, x []T, v []float64, least *[ScanLanes]float64) {
+	sameLength("ReducedLaneMinima", len(x), len(v))
+	scansOf[T]().reducedLaneMinima(sign, x, v, least)
+}
+
+// ReducedBelow is [Below] of sign·x[j] - v[j].
+func ReducedBelow[T Float](sign T, x []T, v []float64, limit float64, at []int32, room int) int {
+	sameLength("ReducedBelow", len(x), len(v), min(len(x), len(at)))
+	return scansOf[T]().reducedBelow(sign, x, v, limit, at, room)
+}
+
+// Relax offers every column j the path that goes on through the given row at the length h = (sign·x[j] - Price[j]) - rent, but no less than floor: where
+// h < Dist[j], Dist[j] becomes max(h, floor) and Pred[j] the row.
+func Relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) Nearest {
+	sameLength("Relax", len(x), len(p.Price), len(p.Dist), len(p.Pred), len(p.RowOf))
+	return scansOf[T]().relax(sign, x, p, row, rent, floor)
+}

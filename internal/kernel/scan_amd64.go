@@ -1,0 +1,130 @@
+//go:build amd64 && !purego
+
+package kernel
+
+import (
+	"math"
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
+
+// scansNamed is the implementation for an instruction set, or the best below it that the processor can run.
+func scansNamed[T Float](set string) *scans[T] {
+	x := cpu.X86
+	s := portableScans[T]()
+	switch {
+	case set == "portable" || !x.HasBMI1:
+	case set == "avx512" && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL:
+		s = scansAVX512[T]()
+	default:
+		s = scansAVX2[T]()
+	}
+	return &s
+}
+
+func scansAVX512[T Float]() scans[T] {
+	if isFloat32[T]() {
+		s := scanBlocks[float32]{
+			reducedLaneMinima: reducedLaneMinima32AVX512, reducedBelow: reducedBelow32AVX512, relax: relax32AVX512, lanes: 8,
+		}.scans()
+		s.laneMinima, s.below = laneMinimaBlocks(laneMinima32AVX512), belowBlocks(below32AVX512)
+		return *(*scans[T])(unsafe.Pointer(&s))
+	}
+	s := scanBlocks[float64]{
+		reducedLaneMinima: reducedLaneMinima64AVX512, reducedBelow: reducedBelow64AVX512, relax: relax64AVX512, lanes: 8,
+	}.scans()
+	return *(*scans[T])(unsafe.Pointer(&s))
+}
+
+func scansAVX2[T Float]() scans[T] {
+	if isFloat32[T]() {
+		s := scanBlocks[float32]{
+			reducedLaneMinima: reducedLaneMinima32AVX2, reducedBelow: reducedBelow32AVX2, relax: relax32AVX2, lanes: 4,
+		}.scans()
+		s.laneMinima, s.below = laneMinimaBlocks(laneMinima32AVX2), belowBlocks(below32AVX2)
+		return *(*scans[T])(unsafe.Pointer(&s))
+	}
+	s := scanBlocks[float64]{
+		reducedLaneMinima: reducedLaneMinima64AVX2, reducedBelow: reducedBelow64AVX2, relax: relax64AVX2, lanes: 4,
+	}.scans()
+	return *(*scans[T])(unsafe.Pointer(&s))
+}
+
+// scanBlocks are scans in assembly, which do whole blocks. The rest of a row is left to Go.
+type scanBlocks[T Float] struct {
+	reducedLaneMinima func(sign float64, x []T, v []float64, least *[ScanLanes]float64)
+	reducedBelow      func(sign float64, x []T, v []float64, limit float64, at []int32, room int) (count, done int)
+	relax             func(sign float64, x []T, price, dist []float64, pred, rowOf []int32, row int32, rent, floor, step float64, near *[4][8]float64)
+	lanes             int // of a register of float64
+}
+
+// scans completes b. Scans at zero prices are those in Go.
+func (b scanBlocks[T]) scans() scans[T] {
+	s := portableScans[T]()
+	s.reducedLaneMinima = func(sign T, x []T, v []float64, least *[ScanLanes]float64) {
+		for l := range least {
+			least[l] = math.Inf(1)
+		}
+		n := len(x) &^ (scanGroup - 1)
+		b.reducedLaneMinima(float64(sign), x[:n], v, least)
+		lowerReducedLanes(sign, x[n:], v[n:], least)
+	}
+	s.reducedBelow = func(sign T, x []T, v []float64, limit float64, at []int32, room int) int {
+		n := len(x) &^ (scanGroup - 1)
+		count, done := b.reducedBelow(float64(sign), x[:n], v, limit, at, room)
+		return reducedBelowFrom(done, sign, x, v, limit, at, room, count)
+	}
+	s.relax = func(sign T, x []T, p *Path, row int32, rent, floor float64) Nearest {
+		inf := math.Inf(1)
+		p.near = [4][8]float64{
+			{inf, inf, inf, inf, inf, inf, inf, inf},
+			{0, 1, 2, 3, 4, 5, 6, 7},
+			{inf, inf, inf, inf, inf, inf, inf, inf},
+			{0, 1, 2, 3, 4, 5, 6, 7},
+		}
+		n := len(x) &^ 7
+		b.relax(float64(sign), x[:n], p.Price, p.Dist, p.Pred, p.RowOf, row, rent, floor, float64(b.lanes), &p.near)
+		var nearest Nearest
+		nearest.Dist, nearest.At = first(p.near[0][:b.lanes], p.near[1][:b.lanes])
+		nearest.FreeDist, nearest.FreeAt = first(p.near[2][:b.lanes], p.near[3][:b.lanes])
+		relaxFrom(n, sign, x, p, row, rent, floor, &nearest)
+		return nearest
+	}
+	return s
+}
+
+// first is the smallest of the lanes' distances with the smallest index that has it.
+func first(dist, at []float64) (float64, int) {
+	least := math.Inf(1)
+	index := 0.0
+	for l, d := range dist {
+		if d < least || d == least && d < math.Inf(1) && at[l] < index {
+			least, index = d, at[l]
+		}
+	}
+	return least, int(index)
+}
+
+func laneMinimaBlocks(
+	head func(sign float32, x []float32, least *[ScanLanes]float32) (largest uint32),
+) func(sign float32, x []float32, least *[ScanLanes]float32) float32 {
+	return func(sign float32, x []float32, least *[ScanLanes]float32) float32 {
+		for l := range least {
+			least[l] = float32(math.Inf(1))
+		}
+		n := len(x) &^ (scanGroup - 1)
+		largest := math.Float32frombits(head(sign, x[:n], least))
+		return lowerLanes(sign, x[n:], least, largest)
+	}
+}
+
+func belowBlocks(
+	head func(sign float32, x []float32, limit float32, at []int32, room int) (count, done int),
+) func(sign float32, x []float32, limit float32, at []int32, room int) int {
+	return func(sign float32, x []float32, limit float32, at []int32, room int) int {
+		n := len(x) &^ (scanGroup - 1)
+		count, done := head(sign, x[:n], limit, at, room)
+		return belowFrom(done, sign, x, limit, at, room, count)
+	}
+}

@@ -1,0 +1,112 @@
+package kernel
+
+import "math"
+
+func portableScans[T Float]() scans[T] {
+	return scans[T]{
+		laneMinima: laneMinima[T], below: below[T],
+		reducedLaneMinima: reducedLaneMinima[T], reducedBelow: reducedBelow[T],
+		relax: relax[T],
+	}
+}
+
+func laneMinima[T Float](sign T, x []T, least *[ScanLanes]T) (largest T) {
+	for l := range least {
+		least[l] = T(math.Inf(1))
+	}
+	return lowerLanes(sign, x, least, 0)
+}
+
+// lowerLanes goes on with minima of lanes and the largest magnitude at an x that begins at a multiple of ScanLanes.
+func lowerLanes[T Float](sign T, x []T, least *[ScanLanes]T, largest T) T {
+	odd := largest - largest // x - x is 0 for a finite x and NaN for any other
+	for j, v := range x {
+		odd += v - v
+		v *= sign
+		if l := j % ScanLanes; v < least[l] {
+			least[l] = v
+		}
+		if v < 0 {
+			v = -v
+		}
+		if v > largest {
+			largest = v
+		}
+	}
+	return largest + odd
+}
+
+func below[T Float](sign T, x []T, limit T, at []int32, room int) int {
+	return belowFrom(0, sign, x, limit, at, room, 0)
+}
+
+// belowFrom goes on at element first, a multiple of scanGroup, with count indices stored.
+func belowFrom[T Float](first int, sign T, x []T, limit T, at []int32, room, count int) int {
+	for ; first < len(x) && count < room; first += scanGroup {
+		for j := first; j < min(first+scanGroup, len(x)); j++ {
+			if sign*x[j] <= limit {
+				at[count] = int32(j)
+				count++
+			}
+		}
+	}
+	return count
+}
+
+func reducedLaneMinima[T Float](sign T, x []T, v []float64, least *[ScanLanes]float64) {
+	for l := range least {
+		least[l] = math.Inf(1)
+	}
+	lowerReducedLanes(sign, x, v, least)
+}
+
+// lowerReducedLanes goes on with minima of lanes at an x that begins at a multiple of ScanLanes.
+func lowerReducedLanes[T Float](sign T, x []T, v []float64, least *[ScanLanes]float64) {
+	v = v[:len(x)]
+	for j, c := range x {
+		if h := float64(sign*c) - v[j]; h < least[j%ScanLanes] {
+			least[j%ScanLanes] = h
+		}
+	}
+}
+
+func reducedBelow[T Float](sign T, x []T, v []float64, limit float64, at []int32, room int) int {
+	return reducedBelowFrom(0, sign, x, v, limit, at, room, 0)
+}
+
+// reducedBelowFrom goes on at element first, a multiple of scanGroup, with count indices stored.
+func reducedBelowFrom[T Float](first int, sign T, x []T, v []float64, limit float64, at []int32, room, count int) int {
+	for ; first < len(x) && count < room; first += scanGroup {
+		for j := first; j < min(first+scanGroup, len(x)); j++ {
+			if float64(sign*x[j])-v[j] <= limit {
+				at[count] = int32(j)
+				count++
+			}
+		}
+	}
+	return count
+}
+
+func relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) Nearest {
+	n := Nearest{Dist: math.Inf(1), FreeDist: math.Inf(1)}
+	relaxFrom(0, sign, x, p, row, rent, floor, &n)
+	return n
+}
+
+// relaxFrom goes on at element first, with n the nearest of those before.
+func relaxFrom[T Float](first int, sign T, x []T, p *Path, row int32, rent, floor float64, n *Nearest) {
+	price, dist, pred, rowOf := p.Price[:len(x)], p.Dist[:len(x)], p.Pred[:len(x)], p.RowOf[:len(x)]
+	for j := first; j < len(x); j++ {
+		d := dist[j]
+		if h := float64(sign*x[j]) - price[j] - rent; h < d {
+			d = max(h, floor)
+			dist[j], pred[j] = d, row
+		}
+		if d < n.Dist {
+			n.Dist, n.At = d, j
+		}
+		if d < n.FreeDist && rowOf[j] < 0 {
+			n.FreeDist, n.FreeAt = d, j
+		}
+	}
+}
