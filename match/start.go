@@ -64,7 +64,6 @@ func (d *descent) greedy(ctx context.Context) error {
 			placed[f.Name] = true
 		}
 	}
-	d.markStale()
 	return nil
 }
 

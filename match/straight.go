@@ -26,10 +26,12 @@ type Objective interface {
 type StraightThroughOptions struct {
 	// Steps of gradient descent. 0 means 100.
 	Steps int
-	// LearningRate of Adam on the surrogate. 0 means 1e-3.
+	// LearningRate of the descent on the surrogate. 0 means 1e-2.
 	LearningRate float64
-	// ScoreEvery: a candidate is scored every so many steps, and at the last. 0 means 10.
+	// ScoreEvery: a candidate is scored every so many steps, and at the last. 0 means 5.
 	ScoreEvery int
+	// Patience is the number of steps without a better candidate after which the descent begins again at the best one. 0 means 25.
+	Patience int
 	// MaxSweeps limits the warm-started sweeps of weight matching in one step. 0 means 2: the surrogate moves little from step to step.
 	MaxSweeps int
 	// Weights are the options of the first weight matching, whose result is the first candidate.
@@ -45,6 +47,10 @@ type StraightThroughOptions struct {
 //	P = argmax <S, P·B>        warm-started weight matching, of the original B
 //	M = ½(A + P·B)             the loss and its gradient are taken here
 //	S ← S - Adam(½ ∇L(M))      as if P·B were S
+//
+// Departures from the paper. The descent has no momentum, and forgets the scale of gradients quickly: those of steps ago were taken at other
+// alignments. And it begins again, S at A and P at the best candidate, once it has found no better one for a while: S, which nothing holds near the
+// networks, only wanders off. Narrow networks need both, wide ones neither.
 //
 // The first P is that of [Weights] against A, and a candidate. Candidates are scored on one fixed subset of the training data; the best is returned,
 // as a copy, so it is never worse there than weight matching. (The authors' code aliases the best and returns the last.)
@@ -83,16 +89,20 @@ func (o *StraightThroughOptions) defaults() error {
 		o.Steps = 100
 	}
 	if o.LearningRate == 0 {
-		o.LearningRate = 1e-3
+		o.LearningRate = 1e-2
 	}
 	if o.ScoreEvery == 0 {
-		o.ScoreEvery = 10
+		o.ScoreEvery = 5
+	}
+	if o.Patience == 0 {
+		o.Patience = 25
 	}
 	if o.MaxSweeps == 0 {
 		o.MaxSweeps = 2
 	}
-	if o.Steps < 0 || o.ScoreEvery < 0 || o.MaxSweeps < 0 || !(o.LearningRate > 0) {
-		return fmt.Errorf("match: straight-through: %d steps of rate %v with %d sweeps each, scored every %d", o.Steps, o.LearningRate, o.MaxSweeps, o.ScoreEvery)
+	if o.Steps < 0 || o.ScoreEvery < 0 || o.Patience < 0 || o.MaxSweeps < 0 || !(o.LearningRate > 0) {
+		return fmt.Errorf("match: straight-through: %d steps of rate %v with %d sweeps each, scored every %d, with a patience of %d",
+			o.Steps, o.LearningRate, o.MaxSweeps, o.ScoreEvery, o.Patience)
 	}
 	return nil
 }
@@ -106,6 +116,8 @@ type straight struct {
 	midpoint  Params               // carries the tensors that have no arithmetic too
 	grad      Params
 	names     []string // the floating-point tensors, sorted
+	begun     int      // the step at which the descent began, or began again
+	improved  int      // the step of the best candidate, or of the last beginning
 }
 
 func newStraight(sym *symmetry.Symmetry, params Params, a, b map[string][]float32, pool *kernel.Pool) (*straight, error) {
@@ -140,13 +152,16 @@ func (s *straight) run(ctx context.Context, obj Objective, opt StraightThroughOp
 		}
 		s.setMidpoint()
 		if step%opt.ScoreEvery == 0 || step == opt.Steps {
-			if err := s.score(ctx, obj, r); err != nil {
+			if err := s.score(ctx, obj, step, r); err != nil {
 				return nil, err
 			}
 			opt.Observer.report(Event{Stage: "straight-through", Done: step, Total: opt.Steps, Objective: r.Objective})
 		}
 		if step == opt.Steps {
 			break
+		}
+		if step-s.improved >= opt.Patience && r.Alignment != nil {
+			s.beginAgain(step, r.Alignment)
 		}
 		loss, err := obj.Gradient(ctx, step, s.midpoint, s.grad)
 		if err != nil {
@@ -188,7 +203,7 @@ func (s *straight) setMidpoint() {
 	}
 }
 
-func (s *straight) score(ctx context.Context, obj Objective, r *Result) error {
+func (s *straight) score(ctx context.Context, obj Objective, step int, r *Result) error {
 	loss, err := obj.Score(ctx, s.midpoint)
 	if err != nil {
 		return err
@@ -196,16 +211,36 @@ func (s *straight) score(ctx context.Context, obj Objective, r *Result) error {
 	r.Trace = append(r.Trace, loss)
 	if loss < r.Objective {
 		r.Objective, r.Alignment = loss, s.d.alignment.Clone()
+		s.improved = step
 	}
 	return nil
 }
 
+// beginAgain returns the surrogate to A and the alignment to the best one.
+func (s *straight) beginAgain(step int, best *symmetry.Alignment) {
+	s.begun, s.improved = step, step
+	for _, name := range s.names {
+		copy(s.surrogate[name], s.a[name])
+		clear(s.m[name])
+		clear(s.v[name])
+	}
+	s.d.setAlignment(best, s.b)
+	s.setMidpoint()
+}
+
+// The descent's constants, in Adam's terms.
+const (
+	straightBeta1   = 0
+	straightBeta2   = .9
+	straightEpsilon = 1e-8
+)
+
 // descend gives the surrogate half the midpoint's gradient.
 func (s *straight) descend(step int, rate float64) {
-	t := float64(step + 1)
+	t := float64(step - s.begun + 1)
 	p := kernel.AdamParams{
-		LR: rate, Beta1: .9, Beta2: .999, Epsilon: 1e-8,
-		Correction1: 1 - math.Pow(.9, t), Correction2: 1 - math.Pow(.999, t),
+		LR: rate, Beta1: straightBeta1, Beta2: straightBeta2, Epsilon: straightEpsilon,
+		Correction1: 1, Correction2: 1 - math.Pow(straightBeta2, t),
 	}
 	for _, name := range s.names {
 		g := tensor.Of[float32](s.grad[name])
