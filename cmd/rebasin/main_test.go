@@ -68,7 +68,9 @@ func TestDemo(t *testing.T) {
 		Endpoints []ends
 		Methods   map[string]struct {
 			Midpoint ends
-			Barrier  struct{ Test struct{ Chord, Paper float64 } }
+			Barrier  struct {
+				Test struct{ Chord, Paper float64 }
+			}
 		}
 		Files map[string]any
 	}
