@@ -186,7 +186,7 @@ func measure(ctx context.Context, clusters []*cluster, src ActivationSource, poo
 			}
 		}
 		done++
-		opt.Observer.report(Event{Stage: "activation matching", Done: done, Total: src.Batches()})
+		opt.Observer.report(Event{Stage: StageActivations, Done: done, Total: src.Batches()})
 		return ctx.Err()
 	})
 	if err != nil {

@@ -56,7 +56,7 @@ func Auto(ctx context.Context, sym *symmetry.Symmetry, a, b Params, src Activati
 			best = &c
 		}
 		best.Trace = trace
-		opt.Observer.report(Event{Stage: "auto", Done: len(tried), Total: len(steps), Objective: loss})
+		opt.Observer.report(Event{Stage: StageAuto, Done: len(tried), Total: len(steps), Objective: loss})
 		return nil
 	}
 	for _, step := range steps {

@@ -46,9 +46,17 @@ type Result struct {
 	Notes []string
 }
 
+// The stages of which progress is reported.
+const (
+	StageWeights         = "weight matching" // a step is a sweep; the only one with restarts
+	StageActivations     = "activation matching"
+	StageStraightThrough = "straight-through"
+	StageAuto            = "auto" // a step is a candidate
+)
+
 // Event is one report of progress.
 type Event struct {
-	// Stage names the work: "weight matching", "activation matching", "straight-through", "auto".
+	// Stage names the work: one of the constants above.
 	Stage string
 	// Restart counts from 0. Done of Total steps of the stage are finished; Total is 0 while it is not known, and Done at the last report.
 	Restart, Done, Total int

@@ -155,7 +155,7 @@ func (s *straight) run(ctx context.Context, obj Objective, opt StraightThroughOp
 			if err := s.score(ctx, obj, step, r); err != nil {
 				return nil, err
 			}
-			opt.Observer.report(Event{Stage: "straight-through", Done: step, Total: opt.Steps, Objective: r.Objective})
+			opt.Observer.report(Event{Stage: StageStraightThrough, Done: step, Total: opt.Steps, Objective: r.Objective})
 		}
 		if step == opt.Steps {
 			break

@@ -151,7 +151,7 @@ func (d *descent) run(ctx context.Context, original map[string][]float32, restar
 		case r.Sweeps >= opt.MaxSweeps:
 			r.Status = SweepLimit
 		}
-		e := Event{Stage: "weight matching", Restart: restart, Done: r.Sweeps, Objective: r.Objective}
+		e := Event{Stage: StageWeights, Restart: restart, Done: r.Sweeps, Objective: r.Objective}
 		if r.Status != "" {
 			e.Total = e.Done
 		}

@@ -248,10 +248,14 @@ func (m *matchFlags) newSearch(ctx context.Context, a *app, r *matching) (s *sea
 func (m *matchFlags) observer(a *app) match.Observer {
 	return func(e match.Event) {
 		stage := e.Stage
-		if m.restarts > 1 && e.Total == 0 {
+		if m.restarts > 1 && e.Stage == match.StageWeights {
 			stage = fmt.Sprintf("%s, restart %d of %d", stage, e.Restart+1, m.restarts)
 		}
-		a.report(stage, e.Done, e.Total, fmt.Sprintf("%.6g", e.Objective))
+		note := ""
+		if e.Objective != 0 {
+			note = fmt.Sprintf("%.6g", e.Objective)
+		}
+		a.report(stage, e.Done, e.Total, note)
 	}
 }
 
