@@ -11,6 +11,7 @@ type search struct {
 	dist []float64 // length of the shortest path found to each column; +Inf once that is final
 	pred []int32   // the row before each column on that path
 	done []settled // columns whose length is final, in order
+	near []int32   // the nearest columns
 	path kernel.Path
 }
 
@@ -22,7 +23,7 @@ type settled struct {
 }
 
 // augment finds the shortest alternating path from row start to a free column, in reduced costs (Dijkstra's algorithm, one scan of a row per column
-// settled), moves every row along it, and lowers the prices of the columns settled so that reduced costs stay non-negative. Among the nearest columns a free one, which ends the search, comes before others.
+// settled), moves every row along it, and lowers the prices of the columns settled so that reduced costs stay non-negative. Among several nearest columns a free one, which ends the search, comes before others.
 //
 // A settled column is taken out of the scans by values that never win instead of by a list of the others: a distance of +Inf and a price of -Inf.
 // The scan then runs straight through memory.
@@ -30,20 +31,17 @@ func (s *Solver[T]) augment(start int32) error {
 	w := &s.search
 	w.dist, w.pred, w.done = resize(w.dist, s.m), resize(w.pred, s.m), w.done[:0]
 	fill(w.dist, math.Inf(1))
-	w.path = kernel.Path{Price: s.price, Dist: w.dist, Pred: w.pred, RowOf: s.rowOf}
+	w.near = resize(w.near, s.m)
+	w.path = kernel.Path{Price: s.price, Dist: w.dist, Pred: w.pred}
 
 	// The length of a path is counted from the reduced costs of the start as they are: its dual only adds a constant.
 	i, rent, length := start, 0.0, math.Inf(-1)
 	for {
-		near := kernel.Relax(s.sign, s.row(i), &w.path, i, rent, length)
-		length = near.Dist
-		j := int32(near.At)
-		if near.FreeDist <= length {
-			j = int32(near.FreeAt)
-		}
+		length = kernel.Relax(s.sign, s.row(i), &w.path, i, rent, length)
 		if math.IsInf(length, 1) {
 			return ErrInfeasible
 		}
+		j := s.nearest(length)
 		if s.rowOf[j] == none {
 			s.finish(start, j, length)
 			return nil
@@ -53,6 +51,19 @@ func (s *Solver[T]) augment(start int32) error {
 		w.done = append(w.done, settled{col: j, dist: length, price: s.price[j]})
 		w.dist[j], s.price[j] = math.Inf(1), math.Inf(-1)
 	}
+}
+
+// nearest is a column at the given length, the least there is: the first free one among those looked at, else the first of all.
+func (s *Solver[T]) nearest(length float64) int32 {
+	const looks = 64 // enough to find a free one among many, without looking at all of them each time where there is none
+	w := &s.search
+	near := w.near[:kernel.Equal(w.dist, length, w.near, looks)]
+	for _, j := range near {
+		if s.rowOf[j] == none {
+			return j
+		}
+	}
+	return near[0]
 }
 
 // finish ends the search from row start at the free column j: prices are lowered by how much nearer than j their column is, and the rows on the

@@ -89,7 +89,7 @@ func BenchmarkScans(b *testing.B) {
 		for j := range x {
 			x[j] = float32(j*7919%n) / float32(n)
 		}
-		p := Path{Price: v, Dist: dist, Pred: make([]int32, n), RowOf: make([]int32, n)}
+		p := Path{Price: v, Dist: dist, Pred: make([]int32, n)}
 		at := make([]int32, n)
 		var lanes [ScanLanes]float32
 		var reduced [ScanLanes]float64
@@ -98,6 +98,7 @@ func BenchmarkScans(b *testing.B) {
 			"Below":             func() { Below(1, x, 20/float32(n), at, n) },
 			"ReducedLaneMinima": func() { ReducedLaneMinima(1, x, v, &reduced) },
 			"ReducedBelow":      func() { ReducedBelow(1, x, v, 20/float64(n), at, n) },
+			"Equal":             func() { Equal(v, 1, at, 1) },
 			"Relax":             func() { Relax(1, x, &p, 1, 0, 0) },
 		} {
 			b.Run(fmt.Sprintf("%s/n=%d", name, n), func(b *testing.B) {

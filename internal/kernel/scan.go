@@ -8,21 +8,11 @@ const ScanLanes = 16
 // scanGroup is the number of elements that scans handle between looks at what they found.
 const scanGroup = 64
 
-// A Nearest is what [Relax] found: the smallest distance and the first column that has it, among all and among the free columns. Where
-// there is none, the distance is +Inf.
-type Nearest struct {
-	Dist, FreeDist float64
-	At, FreeAt     int
-}
-
 // A Path is the state of a shortest path search on the columns of a matrix, as [Relax] reads and extends it.
 type Path struct {
 	Price []float64 // dual of each column
 	Dist  []float64 // length of the shortest path known to each column
 	Pred  []int32   // the row before each column on that path
-	RowOf []int32   // the row of each column; negative for a free one
-
-	near [4][8]float64 // of assembly: nearest columns and nearest free ones by lane
 }
 
 // scans are the kernels that look for small elements of a row of costs, for one type of costs. All implementations give the same results:
@@ -32,7 +22,8 @@ type scans[T Float] struct {
 	below             func(sign T, x []T, limit T, at []int32, room int) int
 	reducedLaneMinima func(sign T, x []T, v []float64, least *[ScanLanes]float64)
 	reducedBelow      func(sign T, x []T, v []float64, limit float64, at []int32, room int) int
-	relax             func(sign T, x []T, p *Path, row int32, rent, floor float64) Nearest
+	relax             func(sign T, x []T, p *Path, row int32, rent, floor float64) float64
+	equal             func(x []float64, value float64, at []int32, room int) int
 }
 
 // The scans in use. Unlike the other kernels those of float64 are in assembly too.
@@ -76,8 +67,14 @@ func ReducedBelow[T Float](sign T, x []T, v []float64, limit float64, at []int32
 }
 
 // Relax offers every column j the path that goes on through the given row at the length h = (sign·x[j] - Price[j]) - rent, but no less than floor: where
-// h < Dist[j], Dist[j] becomes max(h, floor) and Pred[j] the row.
-func Relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) Nearest {
-	sameLength("Relax", len(x), len(p.Price), len(p.Dist), len(p.Pred), len(p.RowOf))
+// h < Dist[j], Dist[j] becomes max(h, floor) and Pred[j] the row. It returns the least distance, +Inf if there is none.
+func Relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) (least float64) {
+	sameLength("Relax", len(x), len(p.Price), len(p.Dist), len(p.Pred))
 	return scansOf[T]().relax(sign, x, p, row, rent, floor)
+}
+
+// Equal stores in at the indices of the elements of x that equal value, as [Below] does.
+func Equal(x []float64, value float64, at []int32, room int) int {
+	sameLength("Equal", len(x), min(len(x), len(at)))
+	return scans64.equal(x, value, at, room)
 }

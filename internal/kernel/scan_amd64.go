@@ -26,13 +26,15 @@ func scansNamed[T Float](set string) *scans[T] {
 func scansAVX512[T Float]() scans[T] {
 	if isFloat32[T]() {
 		s := scanBlocks[float32]{
-			reducedLaneMinima: reducedLaneMinima32AVX512, reducedBelow: reducedBelow32AVX512, relax: relax32AVX512, lanes: 8,
+			reducedLaneMinima: reducedLaneMinima32AVX512, reducedBelow: reducedBelow32AVX512, relax: relax32AVX512,
+			equal: equal64AVX512,
 		}.scans()
 		s.laneMinima, s.below = laneMinimaBlocks(laneMinima32AVX512), belowBlocks(below32AVX512)
 		return *(*scans[T])(unsafe.Pointer(&s))
 	}
 	s := scanBlocks[float64]{
-		reducedLaneMinima: reducedLaneMinima64AVX512, reducedBelow: reducedBelow64AVX512, relax: relax64AVX512, lanes: 8,
+		reducedLaneMinima: reducedLaneMinima64AVX512, reducedBelow: reducedBelow64AVX512, relax: relax64AVX512,
+		equal: equal64AVX512,
 	}.scans()
 	return *(*scans[T])(unsafe.Pointer(&s))
 }
@@ -40,13 +42,15 @@ func scansAVX512[T Float]() scans[T] {
 func scansAVX2[T Float]() scans[T] {
 	if isFloat32[T]() {
 		s := scanBlocks[float32]{
-			reducedLaneMinima: reducedLaneMinima32AVX2, reducedBelow: reducedBelow32AVX2, relax: relax32AVX2, lanes: 4,
+			reducedLaneMinima: reducedLaneMinima32AVX2, reducedBelow: reducedBelow32AVX2, relax: relax32AVX2,
+			equal: equal64AVX2,
 		}.scans()
 		s.laneMinima, s.below = laneMinimaBlocks(laneMinima32AVX2), belowBlocks(below32AVX2)
 		return *(*scans[T])(unsafe.Pointer(&s))
 	}
 	s := scanBlocks[float64]{
-		reducedLaneMinima: reducedLaneMinima64AVX2, reducedBelow: reducedBelow64AVX2, relax: relax64AVX2, lanes: 4,
+		reducedLaneMinima: reducedLaneMinima64AVX2, reducedBelow: reducedBelow64AVX2, relax: relax64AVX2,
+		equal: equal64AVX2,
 	}.scans()
 	return *(*scans[T])(unsafe.Pointer(&s))
 }
@@ -55,8 +59,8 @@ func scansAVX2[T Float]() scans[T] {
 type scanBlocks[T Float] struct {
 	reducedLaneMinima func(sign float64, x []T, v []float64, least *[ScanLanes]float64)
 	reducedBelow      func(sign float64, x []T, v []float64, limit float64, at []int32, room int) (count, done int)
-	relax             func(sign float64, x []T, price, dist []float64, pred, rowOf []int32, row int32, rent, floor, step float64, near *[4][8]float64)
-	lanes             int // of a register of float64
+	relax             func(sign float64, x []T, price, dist []float64, pred []int32, row int32, rent, floor float64) float64
+	equal             func(x []float64, value float64, at []int32, room int) (count, done int)
 }
 
 // scans completes b. Scans at zero prices are those in Go.
@@ -75,35 +79,17 @@ func (b scanBlocks[T]) scans() scans[T] {
 		count, done := b.reducedBelow(float64(sign), x[:n], v, limit, at, room)
 		return reducedBelowFrom(done, sign, x, v, limit, at, room, count)
 	}
-	s.relax = func(sign T, x []T, p *Path, row int32, rent, floor float64) Nearest {
-		inf := math.Inf(1)
-		p.near = [4][8]float64{
-			{inf, inf, inf, inf, inf, inf, inf, inf},
-			{0, 1, 2, 3, 4, 5, 6, 7},
-			{inf, inf, inf, inf, inf, inf, inf, inf},
-			{0, 1, 2, 3, 4, 5, 6, 7},
-		}
-		n := len(x) &^ 7
-		b.relax(float64(sign), x[:n], p.Price, p.Dist, p.Pred, p.RowOf, row, rent, floor, float64(b.lanes), &p.near)
-		var nearest Nearest
-		nearest.Dist, nearest.At = first(p.near[0][:b.lanes], p.near[1][:b.lanes])
-		nearest.FreeDist, nearest.FreeAt = first(p.near[2][:b.lanes], p.near[3][:b.lanes])
-		relaxFrom(n, sign, x, p, row, rent, floor, &nearest)
-		return nearest
+	s.relax = func(sign T, x []T, p *Path, row int32, rent, floor float64) float64 {
+		const block = 16
+		n := len(x) &^ (block - 1)
+		least := b.relax(float64(sign), x[:n], p.Price, p.Dist, p.Pred, row, rent, floor)
+		return relaxFrom(n, sign, x, p, row, rent, floor, least)
+	}
+	s.equal = func(x []float64, value float64, at []int32, room int) int {
+		count, done := b.equal(x[:len(x)&^(scanGroup-1)], value, at, room)
+		return equalFrom(done, x, value, at, room, count)
 	}
 	return s
-}
-
-// first is the smallest of the lanes' distances with the smallest index that has it.
-func first(dist, at []float64) (float64, int) {
-	least := math.Inf(1)
-	index := 0.0
-	for l, d := range dist {
-		if d < least || d == least && d < math.Inf(1) && at[l] < index {
-			least, index = d, at[l]
-		}
-	}
-	return least, int(index)
 }
 
 func laneMinimaBlocks(

@@ -113,6 +113,61 @@ done:
 	VZEROUPPER
 	RET
 
+// func equal64AVX512(x []float64, value float64, at []int32, room int) (count int, done int)
+// Requires: AVX, AVX512BW, AVX512F, BMI
+TEXT ·equal64AVX512(SB), NOSPLIT, $0-80
+	VBROADCASTSD value+24(FP), Z0
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	MOVQ         at_base+32(FP), DX
+	MOVQ         room+56(FP), BX
+	XORQ         SI, SI
+	XORQ         DI, DI
+	SHRQ         $0x06, CX
+	JZ           done
+
+loop:
+	VCMPPD   $0x00, (AX), Z0, K1
+	VCMPPD   $0x00, 64(AX), Z0, K2
+	KUNPCKBW K1, K2, K1
+	VCMPPD   $0x00, 128(AX), Z0, K2
+	VCMPPD   $0x00, 192(AX), Z0, K3
+	KUNPCKBW K2, K3, K2
+	KUNPCKWD K1, K2, K1
+	VCMPPD   $0x00, 256(AX), Z0, K2
+	VCMPPD   $0x00, 320(AX), Z0, K3
+	KUNPCKBW K2, K3, K2
+	VCMPPD   $0x00, 384(AX), Z0, K3
+	VCMPPD   $0x00, 448(AX), Z0, K4
+	KUNPCKBW K3, K4, K3
+	KUNPCKWD K2, K3, K2
+	KUNPCKDQ K1, K2, K1
+	KMOVQ    K1, R8
+	TESTQ    R8, R8
+	JZ       next
+
+bit:
+	TZCNTQ R8, R9
+	ADDQ   DI, R9
+	MOVL   R9, (DX)(SI*4)
+	INCQ   SI
+	BLSRQ  R8, R8
+	JNZ    bit
+
+next:
+	ADDQ $0x40, DI
+	CMPQ SI, BX
+	JGE  done
+	ADDQ $0x00000200, AX
+	DECQ CX
+	JNZ  loop
+
+done:
+	MOVQ SI, count+64(FP)
+	MOVQ DI, done+72(FP)
+	VZEROUPPER
+	RET
+
 // func reducedLaneMinima32AVX512(sign float64, x []float32, v []float64, least *[16]float64)
 // Requires: AVX, AVX512F
 TEXT ·reducedLaneMinima32AVX512(SB), NOSPLIT, $0-64
@@ -248,62 +303,65 @@ done:
 	VZEROUPPER
 	RET
 
-// func relax32AVX512(sign float64, x []float32, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL
-TEXT ·relax32AVX512(SB), NOSPLIT, $0-168
+// func relax32AVX512(sign float64, x []float32, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)
+// Requires: AVX, AVX512F, AVX512VL, SSE2
+TEXT ·relax32AVX512(SB), NOSPLIT, $0-136
 	VBROADCASTSD sign+0(FP), Z0
-	VBROADCASTSD rent+136(FP), Z1
-	VBROADCASTSD floor+144(FP), Z2
+	VBROADCASTSD rent+112(FP), Z1
+	VBROADCASTSD floor+120(FP), Z2
 	MOVQ         x_base+8(FP), AX
 	MOVQ         x_len+16(FP), CX
 	MOVQ         price_base+32(FP), DX
 	MOVQ         dist_base+56(FP), BX
 	MOVQ         pred_base+80(FP), SI
-	MOVQ         rowOf_base+104(FP), DI
-	MOVQ         near+160(FP), R8
-	VMOVUPD      (R8), Z3
-	VMOVUPD      64(R8), Z4
-	VMOVUPD      128(R8), Z5
-	VMOVUPD      192(R8), Z6
-	VBROADCASTSD step+152(FP), Z9
-	VBROADCASTSS row+128(FP), Y7
-	VMOVAPD      Z4, Z8
-	SHRQ         $0x03, CX
+	VBROADCASTSS row+104(FP), Y3
+	MOVQ         $0x7ff0000000000000, DI
+	VMOVQ        DI, X4
+	VBROADCASTSD X4, Z4
+	VMOVQ        DI, X5
+	VBROADCASTSD X5, Z5
+	SHRQ         $0x04, CX
 	JZ           done
 
 loop:
-	VCVTPS2PD   (AX), Z10
-	VFMSUB213PD (DX), Z0, Z10
-	VSUBPD      Z1, Z10, Z10
-	VMOVUPD     (BX), Z11
-	VCMPPD      $0x11, Z11, Z10, K1
-	VMAXPD      Z2, Z10, K1, Z11
-	VMOVUPD     Z11, (BX)
-	VMOVDQU     (SI), Y10
-	VMOVDQA32   Y7, K1, Y10
-	VMOVDQU     Y10, (SI)
-	VCMPPD      $0x11, Z3, Z11, K1
-	VMOVAPD     Z11, K1, Z3
-	VMOVAPD     Z8, K1, Z4
-	VMOVDQU     (DI), Y10
-	VPMOVD2M    Y10, K1
-	VCMPPD      $0x11, Z5, Z11, K1, K1
-	VMOVAPD     Z11, K1, Z5
-	VMOVAPD     Z8, K1, Z6
-	VADDPD      Z9, Z8, Z8
-	ADDQ        $0x20, AX
-	ADDQ        $0x40, DX
-	ADDQ        $0x40, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
+	VCVTPS2PD   (AX), Z6
+	VFMSUB213PD (DX), Z0, Z6
+	VSUBPD      Z1, Z6, Z6
+	VMOVUPD     (BX), Z7
+	VCMPPD      $0x11, Z7, Z6, K1
+	VMAXPD      Z2, Z6, K1, Z7
+	VMOVDQU     (SI), Y6
+	VMOVDQA32   Y3, K1, Y6
+	VMOVDQU     Y6, (SI)
+	VMOVUPD     Z7, (BX)
+	VMINPD      Z4, Z7, Z4
+	VCVTPS2PD   32(AX), Z6
+	VFMSUB213PD 64(DX), Z0, Z6
+	VSUBPD      Z1, Z6, Z6
+	VMOVUPD     64(BX), Z7
+	VCMPPD      $0x11, Z7, Z6, K1
+	VMAXPD      Z2, Z6, K1, Z7
+	VMOVDQU     32(SI), Y6
+	VMOVDQA32   Y3, K1, Y6
+	VMOVDQU     Y6, 32(SI)
+	VMOVUPD     Z7, 64(BX)
+	VMINPD      Z5, Z7, Z5
+	ADDQ        $0x00000040, AX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x00000040, SI
 	DECQ        CX
 	JNZ         loop
 
 done:
-	VMOVUPD Z3, (R8)
-	VMOVUPD Z4, 64(R8)
-	VMOVUPD Z5, 128(R8)
-	VMOVUPD Z6, 192(R8)
+	VMINPD        Z5, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VMINPD        Y0, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VMINPD        X0, X4, X4
+	VPERMILPD     $0x01, X4, X0
+	VMINSD        X0, X4, X4
+	MOVSD         X4, least+128(FP)
 	VZEROUPPER
 	RET
 
@@ -442,62 +500,65 @@ done:
 	VZEROUPPER
 	RET
 
-// func relax64AVX512(sign float64, x []float64, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL
-TEXT ·relax64AVX512(SB), NOSPLIT, $0-168
+// func relax64AVX512(sign float64, x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)
+// Requires: AVX, AVX512F, AVX512VL, SSE2
+TEXT ·relax64AVX512(SB), NOSPLIT, $0-136
 	VBROADCASTSD sign+0(FP), Z0
-	VBROADCASTSD rent+136(FP), Z1
-	VBROADCASTSD floor+144(FP), Z2
+	VBROADCASTSD rent+112(FP), Z1
+	VBROADCASTSD floor+120(FP), Z2
 	MOVQ         x_base+8(FP), AX
 	MOVQ         x_len+16(FP), CX
 	MOVQ         price_base+32(FP), DX
 	MOVQ         dist_base+56(FP), BX
 	MOVQ         pred_base+80(FP), SI
-	MOVQ         rowOf_base+104(FP), DI
-	MOVQ         near+160(FP), R8
-	VMOVUPD      (R8), Z3
-	VMOVUPD      64(R8), Z4
-	VMOVUPD      128(R8), Z5
-	VMOVUPD      192(R8), Z6
-	VBROADCASTSD step+152(FP), Z9
-	VBROADCASTSS row+128(FP), Y7
-	VMOVAPD      Z4, Z8
-	SHRQ         $0x03, CX
+	VBROADCASTSS row+104(FP), Y3
+	MOVQ         $0x7ff0000000000000, DI
+	VMOVQ        DI, X4
+	VBROADCASTSD X4, Z4
+	VMOVQ        DI, X5
+	VBROADCASTSD X5, Z5
+	SHRQ         $0x04, CX
 	JZ           done
 
 loop:
-	VMOVUPD     (AX), Z10
-	VFMSUB213PD (DX), Z0, Z10
-	VSUBPD      Z1, Z10, Z10
-	VMOVUPD     (BX), Z11
-	VCMPPD      $0x11, Z11, Z10, K1
-	VMAXPD      Z2, Z10, K1, Z11
-	VMOVUPD     Z11, (BX)
-	VMOVDQU     (SI), Y10
-	VMOVDQA32   Y7, K1, Y10
-	VMOVDQU     Y10, (SI)
-	VCMPPD      $0x11, Z3, Z11, K1
-	VMOVAPD     Z11, K1, Z3
-	VMOVAPD     Z8, K1, Z4
-	VMOVDQU     (DI), Y10
-	VPMOVD2M    Y10, K1
-	VCMPPD      $0x11, Z5, Z11, K1, K1
-	VMOVAPD     Z11, K1, Z5
-	VMOVAPD     Z8, K1, Z6
-	VADDPD      Z9, Z8, Z8
-	ADDQ        $0x40, AX
-	ADDQ        $0x40, DX
-	ADDQ        $0x40, BX
-	ADDQ        $0x20, SI
-	ADDQ        $0x20, DI
+	VMOVUPD     (AX), Z6
+	VFMSUB213PD (DX), Z0, Z6
+	VSUBPD      Z1, Z6, Z6
+	VMOVUPD     (BX), Z7
+	VCMPPD      $0x11, Z7, Z6, K1
+	VMAXPD      Z2, Z6, K1, Z7
+	VMOVDQU     (SI), Y6
+	VMOVDQA32   Y3, K1, Y6
+	VMOVDQU     Y6, (SI)
+	VMOVUPD     Z7, (BX)
+	VMINPD      Z4, Z7, Z4
+	VMOVUPD     64(AX), Z6
+	VFMSUB213PD 64(DX), Z0, Z6
+	VSUBPD      Z1, Z6, Z6
+	VMOVUPD     64(BX), Z7
+	VCMPPD      $0x11, Z7, Z6, K1
+	VMAXPD      Z2, Z6, K1, Z7
+	VMOVDQU     32(SI), Y6
+	VMOVDQA32   Y3, K1, Y6
+	VMOVDQU     Y6, 32(SI)
+	VMOVUPD     Z7, 64(BX)
+	VMINPD      Z5, Z7, Z5
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x00000040, SI
 	DECQ        CX
 	JNZ         loop
 
 done:
-	VMOVUPD Z3, (R8)
-	VMOVUPD Z4, 64(R8)
-	VMOVUPD Z5, 128(R8)
-	VMOVUPD Z6, 192(R8)
+	VMINPD        Z5, Z4, Z4
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VMINPD        Y0, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X0
+	VMINPD        X0, X4, X4
+	VPERMILPD     $0x01, X4, X0
+	VMINSD        X0, X4, X4
+	MOVSD         X4, least+128(FP)
 	VZEROUPPER
 	RET
 
@@ -659,6 +720,110 @@ next:
 done:
 	MOVQ SI, count+72(FP)
 	MOVQ DI, done+80(FP)
+	VZEROUPPER
+	RET
+
+// func equal64AVX2(x []float64, value float64, at []int32, room int) (count int, done int)
+// Requires: AVX, BMI
+TEXT ·equal64AVX2(SB), NOSPLIT, $0-80
+	VBROADCASTSD value+24(FP), Y0
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	MOVQ         at_base+32(FP), DX
+	MOVQ         room+56(FP), BX
+	XORQ         SI, SI
+	XORQ         DI, DI
+	SHRQ         $0x06, CX
+	JZ           done
+
+loop:
+	XORQ      R8, R8
+	VCMPPD    $0x00, 480(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 448(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 416(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 384(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 352(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 320(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 288(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 256(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 224(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 192(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 160(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 128(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 96(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 64(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, 32(AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	VCMPPD    $0x00, (AX), Y0, Y1
+	VMOVMSKPD Y1, R9
+	SHLQ      $0x04, R8
+	ORQ       R9, R8
+	TESTQ     R8, R8
+	JZ        next
+
+bit:
+	TZCNTQ R8, R9
+	ADDQ   DI, R9
+	MOVL   R9, (DX)(SI*4)
+	INCQ   SI
+	BLSRQ  R8, R8
+	JNZ    bit
+
+next:
+	ADDQ $0x40, DI
+	CMPQ SI, BX
+	JGE  done
+	ADDQ $0x00000200, AX
+	DECQ CX
+	JNZ  loop
+
+done:
+	MOVQ SI, count+64(FP)
+	MOVQ DI, done+72(FP)
 	VZEROUPPER
 	RET
 
@@ -886,66 +1051,97 @@ done:
 	VZEROUPPER
 	RET
 
-// func relax32AVX2(sign float64, x []float32, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
-// Requires: AVX, AVX2, FMA3
-TEXT ·relax32AVX2(SB), NOSPLIT, $0-168
+// func relax32AVX2(sign float64, x []float32, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)
+// Requires: AVX, AVX2, FMA3, SSE2
+TEXT ·relax32AVX2(SB), NOSPLIT, $0-136
 	VBROADCASTSD sign+0(FP), Y0
-	VBROADCASTSD rent+136(FP), Y1
-	VBROADCASTSD floor+144(FP), Y2
+	VBROADCASTSD rent+112(FP), Y1
+	VBROADCASTSD floor+120(FP), Y2
 	MOVQ         x_base+8(FP), AX
 	MOVQ         x_len+16(FP), CX
 	MOVQ         price_base+32(FP), DX
 	MOVQ         dist_base+56(FP), BX
 	MOVQ         pred_base+80(FP), SI
-	MOVQ         rowOf_base+104(FP), DI
-	MOVQ         near+160(FP), R8
-	VMOVUPD      (R8), Y3
-	VMOVUPD      64(R8), Y4
-	VMOVUPD      128(R8), Y5
-	VMOVUPD      192(R8), Y6
-	VBROADCASTSD step+152(FP), Y9
-	VBROADCASTSS row+128(FP), Y7
-	VMOVAPD      Y4, Y8
-	ADDQ         CX, CX
-	SHRQ         $0x03, CX
+	VBROADCASTSS row+104(FP), Y3
+	MOVQ         $0x7ff0000000000000, DI
+	VMOVQ        DI, X4
+	VBROADCASTSD X4, Y4
+	VMOVQ        DI, X5
+	VBROADCASTSD X5, Y5
+	SHRQ         $0x04, CX
 	JZ           done
 
 loop:
-	VCVTPS2PD    (AX), Y10
-	VFMSUB213PD  (DX), Y0, Y10
-	VSUBPD       Y1, Y10, Y10
-	VMOVUPD      (BX), Y11
-	VCMPPD       $0x11, Y11, Y10, Y12
-	VMAXPD       Y2, Y10, Y10
-	VBLENDVPD    Y12, Y10, Y11, Y11
-	VMOVUPD      Y11, (BX)
-	VEXTRACTF128 $0x01, Y12, X10
-	VSHUFPS      $0x88, X10, X12, X10
-	VMOVUPS      (SI), X12
-	VBLENDVPS    X10, X7, X12, X12
-	VMOVUPS      X12, (SI)
-	VCMPPD       $0x11, Y3, Y11, Y10
-	VBLENDVPD    Y10, Y11, Y3, Y3
-	VBLENDVPD    Y10, Y8, Y4, Y4
-	VPMOVSXDQ    (DI), Y12
-	VCMPPD       $0x11, Y5, Y11, Y10
-	VANDPD       Y10, Y12, Y12
-	VBLENDVPD    Y12, Y11, Y5, Y5
-	VBLENDVPD    Y12, Y8, Y6, Y6
-	VADDPD       Y9, Y8, Y8
-	ADDQ         $0x10, AX
-	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $0x10, SI
-	ADDQ         $0x10, DI
+	VCVTPS2PD    (AX), Y6
+	VFMSUB213PD  (DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      (BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      (SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, (SI)
+	VMOVUPD      Y7, (BX)
+	VMINPD       Y4, Y7, Y4
+	VCVTPS2PD    16(AX), Y6
+	VFMSUB213PD  32(DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      32(BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      16(SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, 16(SI)
+	VMOVUPD      Y7, 32(BX)
+	VMINPD       Y5, Y7, Y5
+	VCVTPS2PD    32(AX), Y6
+	VFMSUB213PD  64(DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      64(BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      32(SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, 32(SI)
+	VMOVUPD      Y7, 64(BX)
+	VMINPD       Y4, Y7, Y4
+	VCVTPS2PD    48(AX), Y6
+	VFMSUB213PD  96(DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      96(BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      48(SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, 48(SI)
+	VMOVUPD      Y7, 96(BX)
+	VMINPD       Y5, Y7, Y5
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000040, SI
 	DECQ         CX
 	JNZ          loop
 
 done:
-	VMOVUPD Y3, (R8)
-	VMOVUPD Y4, 64(R8)
-	VMOVUPD Y5, 128(R8)
-	VMOVUPD Y6, 192(R8)
+	VMINPD       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VMINPD       X0, X4, X4
+	VPERMILPD    $0x01, X4, X0
+	VMINSD       X0, X4, X4
+	MOVSD        X4, least+128(FP)
 	VZEROUPPER
 	RET
 
@@ -1173,65 +1369,96 @@ done:
 	VZEROUPPER
 	RET
 
-// func relax64AVX2(sign float64, x []float64, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
-// Requires: AVX, AVX2, FMA3
-TEXT ·relax64AVX2(SB), NOSPLIT, $0-168
+// func relax64AVX2(sign float64, x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)
+// Requires: AVX, AVX2, FMA3, SSE2
+TEXT ·relax64AVX2(SB), NOSPLIT, $0-136
 	VBROADCASTSD sign+0(FP), Y0
-	VBROADCASTSD rent+136(FP), Y1
-	VBROADCASTSD floor+144(FP), Y2
+	VBROADCASTSD rent+112(FP), Y1
+	VBROADCASTSD floor+120(FP), Y2
 	MOVQ         x_base+8(FP), AX
 	MOVQ         x_len+16(FP), CX
 	MOVQ         price_base+32(FP), DX
 	MOVQ         dist_base+56(FP), BX
 	MOVQ         pred_base+80(FP), SI
-	MOVQ         rowOf_base+104(FP), DI
-	MOVQ         near+160(FP), R8
-	VMOVUPD      (R8), Y3
-	VMOVUPD      64(R8), Y4
-	VMOVUPD      128(R8), Y5
-	VMOVUPD      192(R8), Y6
-	VBROADCASTSD step+152(FP), Y9
-	VBROADCASTSS row+128(FP), Y7
-	VMOVAPD      Y4, Y8
-	ADDQ         CX, CX
-	SHRQ         $0x03, CX
+	VBROADCASTSS row+104(FP), Y3
+	MOVQ         $0x7ff0000000000000, DI
+	VMOVQ        DI, X4
+	VBROADCASTSD X4, Y4
+	VMOVQ        DI, X5
+	VBROADCASTSD X5, Y5
+	SHRQ         $0x04, CX
 	JZ           done
 
 loop:
-	VMOVUPD      (AX), Y10
-	VFMSUB213PD  (DX), Y0, Y10
-	VSUBPD       Y1, Y10, Y10
-	VMOVUPD      (BX), Y11
-	VCMPPD       $0x11, Y11, Y10, Y12
-	VMAXPD       Y2, Y10, Y10
-	VBLENDVPD    Y12, Y10, Y11, Y11
-	VMOVUPD      Y11, (BX)
-	VEXTRACTF128 $0x01, Y12, X10
-	VSHUFPS      $0x88, X10, X12, X10
-	VMOVUPS      (SI), X12
-	VBLENDVPS    X10, X7, X12, X12
-	VMOVUPS      X12, (SI)
-	VCMPPD       $0x11, Y3, Y11, Y10
-	VBLENDVPD    Y10, Y11, Y3, Y3
-	VBLENDVPD    Y10, Y8, Y4, Y4
-	VPMOVSXDQ    (DI), Y12
-	VCMPPD       $0x11, Y5, Y11, Y10
-	VANDPD       Y10, Y12, Y12
-	VBLENDVPD    Y12, Y11, Y5, Y5
-	VBLENDVPD    Y12, Y8, Y6, Y6
-	VADDPD       Y9, Y8, Y8
-	ADDQ         $0x20, AX
-	ADDQ         $0x20, DX
-	ADDQ         $0x20, BX
-	ADDQ         $0x10, SI
-	ADDQ         $0x10, DI
+	VMOVUPD      (AX), Y6
+	VFMSUB213PD  (DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      (BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      (SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, (SI)
+	VMOVUPD      Y7, (BX)
+	VMINPD       Y4, Y7, Y4
+	VMOVUPD      32(AX), Y6
+	VFMSUB213PD  32(DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      32(BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      16(SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, 16(SI)
+	VMOVUPD      Y7, 32(BX)
+	VMINPD       Y5, Y7, Y5
+	VMOVUPD      64(AX), Y6
+	VFMSUB213PD  64(DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      64(BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      32(SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, 32(SI)
+	VMOVUPD      Y7, 64(BX)
+	VMINPD       Y4, Y7, Y4
+	VMOVUPD      96(AX), Y6
+	VFMSUB213PD  96(DX), Y0, Y6
+	VSUBPD       Y1, Y6, Y6
+	VMOVUPD      96(BX), Y7
+	VCMPPD       $0x11, Y7, Y6, Y8
+	VMAXPD       Y2, Y6, Y6
+	VBLENDVPD    Y8, Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y8, X6
+	VSHUFPS      $0x88, X6, X8, X6
+	VMOVUPS      48(SI), X8
+	VBLENDVPS    X6, X3, X8, X8
+	VMOVUPS      X8, 48(SI)
+	VMOVUPD      Y7, 96(BX)
+	VMINPD       Y5, Y7, Y5
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000040, SI
 	DECQ         CX
 	JNZ          loop
 
 done:
-	VMOVUPD Y3, (R8)
-	VMOVUPD Y4, 64(R8)
-	VMOVUPD Y5, 128(R8)
-	VMOVUPD Y6, 192(R8)
+	VMINPD       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VMINPD       X0, X4, X4
+	VPERMILPD    $0x01, X4, X0
+	VMINSD       X0, X4, X4
+	MOVSD        X4, least+128(FP)
 	VZEROUPPER
 	RET

@@ -14,6 +14,11 @@ func laneMinima32AVX512(sign float32, x []float32, least *[16]float32) (largest 
 //go:noescape
 func below32AVX512(sign float32, x []float32, limit float32, at []int32, room int) (count int, done int)
 
+// equal64AVX512 is equal for the first done elements, whole groups of 64: all of them, or as many as give room.
+//
+//go:noescape
+func equal64AVX512(x []float64, value float64, at []int32, room int) (count int, done int)
+
 // reducedLaneMinima32AVX512 lowers least to the minima of sign·x - v in the lanes. The length of x is a multiple of 64.
 //
 //go:noescape
@@ -24,10 +29,10 @@ func reducedLaneMinima32AVX512(sign float64, x []float32, v []float64, least *[1
 //go:noescape
 func reducedBelow32AVX512(sign float64, x []float32, v []float64, limit float64, at []int32, room int) (count int, done int)
 
-// relax32AVX512 is relax but for the choice among lanes: near holds the distances and indices of each, then those of free columns. The indices begin as those of the first elements, and step is their number. The length of x is a multiple of 8.
+// relax32AVX512 is relax. The length of x is a multiple of 16.
 //
 //go:noescape
-func relax32AVX512(sign float64, x []float32, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
+func relax32AVX512(sign float64, x []float32, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)
 
 // reducedLaneMinima64AVX512 lowers least to the minima of sign·x - v in the lanes. The length of x is a multiple of 64.
 //
@@ -39,10 +44,10 @@ func reducedLaneMinima64AVX512(sign float64, x []float64, v []float64, least *[1
 //go:noescape
 func reducedBelow64AVX512(sign float64, x []float64, v []float64, limit float64, at []int32, room int) (count int, done int)
 
-// relax64AVX512 is relax but for the choice among lanes: near holds the distances and indices of each, then those of free columns. The indices begin as those of the first elements, and step is their number. The length of x is a multiple of 8.
+// relax64AVX512 is relax. The length of x is a multiple of 16.
 //
 //go:noescape
-func relax64AVX512(sign float64, x []float64, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
+func relax64AVX512(sign float64, x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)
 
 // laneMinima32AVX2 lowers least to the minima of sign·x in the lanes, and returns the bits of the largest magnitude. The length of x is a multiple of 64.
 //
@@ -54,6 +59,11 @@ func laneMinima32AVX2(sign float32, x []float32, least *[16]float32) (largest ui
 //go:noescape
 func below32AVX2(sign float32, x []float32, limit float32, at []int32, room int) (count int, done int)
 
+// equal64AVX2 is equal for the first done elements, whole groups of 64: all of them, or as many as give room.
+//
+//go:noescape
+func equal64AVX2(x []float64, value float64, at []int32, room int) (count int, done int)
+
 // reducedLaneMinima32AVX2 lowers least to the minima of sign·x - v in the lanes. The length of x is a multiple of 64.
 //
 //go:noescape
@@ -64,10 +74,10 @@ func reducedLaneMinima32AVX2(sign float64, x []float32, v []float64, least *[16]
 //go:noescape
 func reducedBelow32AVX2(sign float64, x []float32, v []float64, limit float64, at []int32, room int) (count int, done int)
 
-// relax32AVX2 is relax but for the choice among lanes: near holds the distances and indices of each, then those of free columns. The indices begin as those of the first elements, and step is their number. The length of x is a multiple of 8.
+// relax32AVX2 is relax. The length of x is a multiple of 16.
 //
 //go:noescape
-func relax32AVX2(sign float64, x []float32, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
+func relax32AVX2(sign float64, x []float32, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)
 
 // reducedLaneMinima64AVX2 lowers least to the minima of sign·x - v in the lanes. The length of x is a multiple of 64.
 //
@@ -79,7 +89,7 @@ func reducedLaneMinima64AVX2(sign float64, x []float64, v []float64, least *[16]
 //go:noescape
 func reducedBelow64AVX2(sign float64, x []float64, v []float64, limit float64, at []int32, room int) (count int, done int)
 
-// relax64AVX2 is relax but for the choice among lanes: near holds the distances and indices of each, then those of free columns. The indices begin as those of the first elements, and step is their number. The length of x is a multiple of 8.
+// relax64AVX2 is relax. The length of x is a multiple of 16.
 //
 //go:noescape
-func relax64AVX2(sign float64, x []float64, price []float64, dist []float64, pred []int32, rowOf []int32, row int32, rent float64, floor float64, step float64, near *[4][8]float64)
+func relax64AVX2(sign float64, x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64)

@@ -6,7 +6,7 @@ func portableScans[T Float]() scans[T] {
 	return scans[T]{
 		laneMinima: laneMinima[T], below: below[T],
 		reducedLaneMinima: reducedLaneMinima[T], reducedBelow: reducedBelow[T],
-		relax: relax[T],
+		relax: relax[T], equal: equal,
 	}
 }
 
@@ -87,26 +87,39 @@ func reducedBelowFrom[T Float](first int, sign T, x []T, v []float64, limit floa
 	return count
 }
 
-func relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) Nearest {
-	n := Nearest{Dist: math.Inf(1), FreeDist: math.Inf(1)}
-	relaxFrom(0, sign, x, p, row, rent, floor, &n)
-	return n
+func relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) (least float64) {
+	return relaxFrom(0, sign, x, p, row, rent, floor, math.Inf(1))
 }
 
-// relaxFrom goes on at element first, with n the nearest of those before.
-func relaxFrom[T Float](first int, sign T, x []T, p *Path, row int32, rent, floor float64, n *Nearest) {
-	price, dist, pred, rowOf := p.Price[:len(x)], p.Dist[:len(x)], p.Pred[:len(x)], p.RowOf[:len(x)]
+// relaxFrom goes on at element first, with the least distance of those before.
+func relaxFrom[T Float](first int, sign T, x []T, p *Path, row int32, rent, floor, least float64) float64 {
+	price, dist, pred := p.Price[:len(x)], p.Dist[:len(x)], p.Pred[:len(x)]
 	for j := first; j < len(x); j++ {
 		d := dist[j]
 		if h := float64(sign*x[j]) - price[j] - rent; h < d {
 			d = max(h, floor)
 			dist[j], pred[j] = d, row
 		}
-		if d < n.Dist {
-			n.Dist, n.At = d, j
-		}
-		if d < n.FreeDist && rowOf[j] < 0 {
-			n.FreeDist, n.FreeAt = d, j
+		if d < least {
+			least = d
 		}
 	}
+	return least
+}
+
+func equal(x []float64, value float64, at []int32, room int) int {
+	return equalFrom(0, x, value, at, room, 0)
+}
+
+// equalFrom goes on at element first, a multiple of scanGroup, with count indices stored.
+func equalFrom(first int, x []float64, value float64, at []int32, room, count int) int {
+	for ; first < len(x) && count < room; first += scanGroup {
+		for j := first; j < min(first+scanGroup, len(x)); j++ {
+			if x[j] == value {
+				at[count] = int32(j)
+				count++
+			}
+		}
+	}
+	return count
 }

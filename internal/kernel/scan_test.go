@@ -148,26 +148,22 @@ func indicesBelow(n, room int, is func(j int) bool) []int32 {
 
 func TestBelow(t *testing.T) { eachScans(t, checkBelow[float32], checkBelow[float64]) }
 
-// pathCase is a search in progress with n columns: some free, some not reached, some settled.
+// pathCase is a search in progress with n columns: some not reached, some settled.
 func pathCase(rng *rand.Rand, n int) (p Path, floor float64, checks []func(*testing.T, string)) {
 	price, dist := newGuarded[float64](n%3, n), newGuarded[float64](n%5, n)
 	pred, checkPred := guardedInts(n)
-	rowOf, checkRows := guardedInts(n)
 	floor = float64(rng.IntN(10))
 	for j := range n {
-		price.data[j], dist.data[j], pred[j], rowOf[j] = -float64(rng.IntN(8)), floor+float64(rng.IntN(20)), 7, int32(rng.IntN(9))
+		price.data[j], dist.data[j], pred[j] = -float64(rng.IntN(8)), floor+float64(rng.IntN(20)), 7
 		switch rng.IntN(4) {
 		case 0:
 			dist.data[j] = math.Inf(1)
 		case 1:
 			dist.data[j], price.data[j] = math.Inf(1), math.Inf(-1)
 		}
-		if rng.IntN(6) == 0 {
-			rowOf[j] = -1
-		}
 	}
-	return Path{Price: price.data, Dist: dist.data, Pred: pred, RowOf: rowOf}, floor,
-		[]func(*testing.T, string){price.check, dist.check, checkPred, checkRows}
+	return Path{Price: price.data, Dist: dist.data, Pred: pred}, floor,
+		[]func(*testing.T, string){price.check, dist.check, checkPred}
 }
 
 func checkRelax[T Float](t *testing.T, s *scans[T]) {
@@ -180,26 +176,28 @@ func checkRelax[T Float](t *testing.T, s *scans[T]) {
 			p, floor, checks := pathCase(rng, n)
 			rent := float64(rng.IntN(20) - 10)
 			dist, pred := slices.Clone(p.Dist), slices.Clone(p.Pred)
-			want := Nearest{Dist: math.Inf(1), FreeDist: math.Inf(1)}
+			want := math.Inf(1)
 			for j, c := range x.data {
 				if h := float64(sign*c) - p.Price[j] - rent; h < dist[j] {
 					dist[j], pred[j] = max(h, floor), 3
 				}
-				if d := dist[j]; d < want.Dist {
-					want.Dist, want.At = d, j
-				}
-				if d := dist[j]; d < want.FreeDist && p.RowOf[j] < 0 {
-					want.FreeDist, want.FreeAt = d, j
-				}
+				want = min(want, dist[j])
 			}
 			if got := s.relax(sign, x.data, &p, 3, rent, floor); got != want {
-				t.Fatalf("%s: %+v, want %+v", what, got, want)
+				t.Fatalf("%s: least %v, want %v", what, got, want)
 			}
 			sameSlices(t, what, p.Dist, dist)
 			if !slices.Equal(p.Pred, pred) {
 				t.Fatalf("%s: rows %v, want %v", what, p.Pred, pred)
 			}
-			for _, check := range checks {
+			at, checkAt := guardedInts(n)
+			for _, room := range []int{1, n + 1} {
+				equal := indicesBelow(n, room, func(j int) bool { return dist[j] == want })
+				if got := at[:s.equal(p.Dist, want, at, room)]; !slices.Equal(got, equal) {
+					t.Fatalf("%s, room %d: nearest are %v, want %v", what, room, got, equal)
+				}
+			}
+			for _, check := range append(checks, checkAt) {
 				check(t, what)
 			}
 		}
@@ -251,6 +249,7 @@ func TestScansPanicOnLengths(t *testing.T) {
 		"ReducedLaneMinima":  func() { ReducedLaneMinima(1, three, two, &least) },
 		"ReducedBelow":       func() { ReducedBelow(1, three, two, 0, make([]int32, 3), 3) },
 		"ReducedBelow found": func() { ReducedBelow(1, three, three, 0, make([]int32, 2), 3) },
+		"Equal":              func() { Equal(three, 0, make([]int32, 2), 3) },
 		"Relax":              func() { Relax(1, three, &Path{Price: three, Dist: two}, 0, 0, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,8 +277,11 @@ func TestScansInUse(t *testing.T) {
 	if got := at[:ReducedBelow(1, x, []float64{2, -5, 0}, 1, at, 3)]; !slices.Equal(got, []int32{0, 1, 2}) {
 		t.Errorf("reduced below 1: %v", got)
 	}
-	p := Path{Price: []float64{0, 0, 0}, Dist: []float64{9, 9, 0}, Pred: make([]int32, 3), RowOf: []int32{-1, 4, 4}}
-	if got := Relax(1, x, &p, 2, 0, 1); got != (Nearest{Dist: 0, At: 2, FreeDist: 3, FreeAt: 0}) {
-		t.Errorf("nearest %+v", got)
+	p := Path{Price: []float64{0, 0, 0}, Dist: []float64{9, 9, 0}, Pred: make([]int32, 3)}
+	if got := Relax(1, x, &p, 2, 0, 1); got != 0 || !slices.Equal(p.Dist, []float64{3, 1, 0}) {
+		t.Errorf("least %v of %v", got, p.Dist)
+	}
+	if got := at[:Equal(p.Dist, 1, at, 3)]; !slices.Equal(got, []int32{1}) {
+		t.Errorf("equal to 1: %v", got)
 	}
 }

@@ -12,7 +12,7 @@ const (
 	group, scanLanes = 64, 16
 
 	// pathBlock is the number of elements slices of relax are multiples of.
-	pathBlock = 8
+	pathBlock = 16
 
 	// Ordered, quiet comparisons, as an immediate operand.
 	lessThan      = operand.U8(0x11)
@@ -32,6 +32,7 @@ func writeScan(g generator) {
 	for _, wide := range []bool{true, false} {
 		g.laneMinima(wide)
 		g.below(wide)
+		g.equal(wide)
 		for _, bytes := range []int{4, 8} {
 			f := &scanFunc{generator: g, wide: wide, bytes: bytes}
 			f.reducedLaneMinima()
@@ -346,103 +347,109 @@ func (f *scanFunc) reducedBelow() {
 	})
 }
 
-// relax keeps the nearest column of each lane, and the nearest free one.
 func (f *scanFunc) relax() {
 	f.begin(f.name("relax"),
-		"func(sign float64, x []"+f.element()+
-			", price, dist []float64, pred, rowOf []int32, row int32, rent, floor, step float64, near *[4][8]float64)",
-		"is relax but for the choice among lanes: near holds the distances and indices of each, then those of free columns. The indices begin as those "+
-			"of the first elements, and step is their number. The length of x is a multiple of 8.")
+		"func(sign float64, x []"+f.element()+", price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64)",
+		"is relax. The length of x is a multiple of 16.")
 	f.sign = f.broadcast("sign")
 	rent, floor := f.broadcast("rent"), f.broadcast("floor")
 	f.x = f.Load(f.Param("x").Base(), f.GP64())
 	n := f.Load(f.Param("x").Len(), f.GP64())
-	base := map[string]reg.Register{}
-	for _, name := range []string{"price", "dist", "pred", "rowOf"} {
-		base[name] = f.Load(f.Param(name).Base(), f.GP64())
+	price := f.Load(f.Param("price").Base(), f.GP64())
+	dist := f.Load(f.Param("dist").Base(), f.GP64())
+	pred := f.Load(f.Param("pred").Base(), f.GP64())
+	row := f.YMM()
+	f.VBROADCASTSS(f.address("row"), row)
+	infinity := f.GP64()
+	f.MOVQ(operand.U64(0x7ff<<52), infinity)
+	minima := make([]reg.VecVirtual, 2)
+	for i := range minima {
+		minima[i] = f.vec()
+		f.VMOVQ(infinity, minima[i].AsX())
+		f.VBROADCASTSD(minima[i].AsX(), minima[i])
 	}
-	near := f.Load(f.Param("near"), f.GP64())
-	var kept [4]reg.VecVirtual
-	for i := range kept {
-		kept[i] = f.vec()
-		f.VMOVUPD(operand.Mem{Base: near, Disp: 64 * i}, kept[i])
-	}
-	row, index, step := f.vec(), f.vec(), f.broadcast("step")
-	f.VBROADCASTSS(f.address("row"), row.AsY())
-	f.VMOVAPD(kept[1], index)
-	if !f.wide {
-		f.ADDQ(n, n)
-	}
-	f.SHRQ(operand.U8(3), n)
+	f.SHRQ(operand.U8(4), n)
 	f.JZ(operand.LabelRef("done"))
 	f.Label("loop")
-	h := f.reduced(base["price"], 0)
-	f.VSUBPD(rent, h, h)
-	if f.wide {
-		f.keepNearest(h, floor, row, index, base, kept)
-	} else {
-		f.keepNearestAVX2(h, floor, row, index, base, kept)
+	for first := 0; first < pathBlock; first += f.lanes() {
+		h, d := f.reduced(price, first), f.vec()
+		f.VSUBPD(rent, h, h)
+		at := operand.Mem{Base: dist, Disp: 8 * first}
+		f.VMOVUPD(at, d)
+		f.shorten(h, d, floor, row, operand.Mem{Base: pred, Disp: 4 * first})
+		f.VMOVUPD(d, at)
+		m := minima[first/f.lanes()%2]
+		f.VMINPD(m, d, m)
 	}
-	f.VADDPD(step, index, index)
-	f.ADDQ(operand.U8(f.bytes*f.lanes()), f.x)
-	for _, name := range []string{"price", "dist"} {
-		f.ADDQ(operand.U8(8*f.lanes()), base[name])
-	}
-	for _, name := range []string{"pred", "rowOf"} {
-		f.ADDQ(operand.U8(4*f.lanes()), base[name])
-	}
+	f.ADDQ(operand.U32(f.bytes*pathBlock), f.x)
+	f.ADDQ(operand.U32(8*pathBlock), price)
+	f.ADDQ(operand.U32(8*pathBlock), dist)
+	f.ADDQ(operand.U32(4*pathBlock), pred)
 	f.DECQ(n)
 	f.JNZ(operand.LabelRef("loop"))
 	f.Label("done")
-	for i, k := range kept {
-		f.VMOVUPD(k, operand.Mem{Base: near, Disp: 64 * i})
-	}
+	f.VMINPD(minima[1], minima[0], minima[0])
+	f.Store(f.leastOf(minima[0]), f.Return("least"))
 	f.end()
 }
 
-func (f *scanFunc) keepNearest(h, floor, row, index reg.VecVirtual, base map[string]reg.Register, kept [4]reg.VecVirtual) {
-	d, shorter, nearer, free := f.ZMM(), f.K(), f.K(), f.K()
-	dist := operand.Mem{Base: base["dist"]}
-	f.VMOVUPD(dist, d)
-	f.VCMPPD(lessThan, d, h, shorter)
-	f.VMAXPD(floor, h, shorter, d)
-	f.VMOVUPD(d, dist)
-	pred := f.YMM() // blended rather than stored under a mask, which some processors do slowly
-	f.VMOVDQU(operand.Mem{Base: base["pred"]}, pred)
-	f.VMOVDQA32(row.AsY(), shorter, pred)
-	f.VMOVDQU(pred, operand.Mem{Base: base["pred"]})
-	f.VCMPPD(lessThan, kept[0], d, nearer)
-	f.VMOVAPD(d, nearer, kept[0])
-	f.VMOVAPD(index, nearer, kept[1])
-	rows := f.YMM()
-	f.VMOVDQU(operand.Mem{Base: base["rowOf"]}, rows)
-	f.VPMOVD2M(rows, free)
-	f.VCMPPD(lessThan, kept[2], d, free, free)
-	f.VMOVAPD(d, free, kept[2])
-	f.VMOVAPD(index, free, kept[3])
-}
-
-func (f *scanFunc) keepNearestAVX2(h, floor, row, index reg.VecVirtual, base map[string]reg.Register, kept [4]reg.VecVirtual) {
-	d, shorter, free := f.YMM(), f.YMM(), f.YMM()
-	dist := operand.Mem{Base: base["dist"]}
-	f.VMOVUPD(dist, d)
+// shorten replaces the distances d by max(h, floor) and their rows in memory where h < d. The rows are blended rather than stored under a mask,
+// which some processors do slowly.
+func (f *scanFunc) shorten(h, d, floor, row reg.VecVirtual, pred operand.Mem) {
+	if f.wide {
+		shorter, rows := f.K(), f.YMM()
+		f.VCMPPD(lessThan, d, h, shorter)
+		f.VMAXPD(floor, h, shorter, d)
+		f.VMOVDQU(pred, rows)
+		f.VMOVDQA32(row, shorter, rows)
+		f.VMOVDQU(rows, pred)
+		return
+	}
+	shorter, high, rows := f.YMM(), f.XMM(), f.XMM()
 	f.VCMPPD(lessThan, d, h, shorter)
 	f.VMAXPD(floor, h, h)
 	f.VBLENDVPD(shorter, h, d, d)
-	f.VMOVUPD(d, dist)
-	f.VEXTRACTF128(operand.U8(1), shorter, h.AsX())
-	f.VSHUFPS(operand.U8(0x88), h.AsX(), shorter.AsX(), h.AsX())
-	pred := f.XMM() // blended rather than stored under a mask, which some processors do slowly
-	f.VMOVUPS(operand.Mem{Base: base["pred"]}, pred)
-	f.VBLENDVPS(h.AsX(), row.AsX(), pred, pred)
-	f.VMOVUPS(pred, operand.Mem{Base: base["pred"]})
-	nearer := h
-	f.VCMPPD(lessThan, kept[0], d, nearer)
-	f.VBLENDVPD(nearer, d, kept[0], kept[0])
-	f.VBLENDVPD(nearer, index, kept[1], kept[1])
-	f.VPMOVSXDQ(operand.Mem{Base: base["rowOf"]}, free)
-	f.VCMPPD(lessThan, kept[2], d, nearer)
-	f.VANDPD(nearer, free, free)
-	f.VBLENDVPD(free, d, kept[2], kept[2])
-	f.VBLENDVPD(free, index, kept[3], kept[3])
+	f.VEXTRACTF128(operand.U8(1), shorter, high)
+	f.VSHUFPS(operand.U8(0x88), high, shorter.AsX(), high)
+	f.VMOVUPS(pred, rows)
+	f.VBLENDVPS(high, row.AsX(), rows, rows)
+	f.VMOVUPS(rows, pred)
+}
+
+// leastOf is the least lane of a register.
+func (f *scanFunc) leastOf(all reg.VecVirtual) reg.Register {
+	other := f.YMM()
+	if f.wide {
+		f.VEXTRACTF64X4(operand.U8(1), all, other)
+		f.VMINPD(other, all.AsY(), all.AsY())
+	}
+	f.VEXTRACTF128(operand.U8(1), all.AsY(), other.AsX())
+	f.VMINPD(other.AsX(), all.AsX(), all.AsX())
+	f.VPERMILPD(operand.U8(1), all.AsX(), other.AsX())
+	f.VMINSD(other.AsX(), all.AsX(), all.AsX())
+	return all.AsX()
+}
+
+// equal finds the elements that equal a value.
+func (g generator) equal(wide bool) {
+	const equal = operand.U8(0)
+	g.begin("equal64"+suffix(wide), "func(x []float64, value float64, at []int32, room int) (count, done int)",
+		"is equal for the first done elements, whole groups of 64: all of them, or as many as give room.")
+	value := g.register(wide)
+	g.VBROADCASTSD(g.address("value"), value)
+	x := g.Load(g.Param("x").Base(), g.GP64())
+	g.collect(x, 8, nil, func() reg.GPVirtual {
+		if wide {
+			return g.mask(8, func(i int) reg.OpmaskVirtual {
+				k := g.K()
+				g.VCMPPD(equal, operand.Mem{Base: x, Disp: 64 * i}, value, k)
+				return k
+			})
+		}
+		return g.signs(16, func(i int, m reg.GPVirtual) {
+			v := g.YMM()
+			g.VCMPPD(equal, operand.Mem{Base: x, Disp: 32 * i}, value, v)
+			g.VMOVMSKPD(v, m.As32())
+		})
+	})
 }
