@@ -438,9 +438,9 @@ func (d *descent) improve(ctx context.Context, g *unitGroup) (float64, error) {
 		return 0, err
 	}
 	gain := d.try(moves)
-	if gain > 0 || len(moves) == 0 {
-		// The families moved as well as they can, and they with the group, so that none of them has to look again because of the others. Only
-		// the linearisation has to.
+	if g.inside.isExact() && (gain > 0 || len(moves) == 0) {
+		// Families and group moved as well as they can together, so that none of them has to look again because of the others. Only the
+		// linearisation has to.
 		for _, f := range g.inside.solved() {
 			f.dirty = false
 		}

@@ -11,6 +11,12 @@
 // The paper is S. K. Ainsworth, J. Hayase, S. Srinivasa, "Git Re-Basin: Merging Models modulo Permutation Symmetries", ICLR 2023,
 // arXiv:2209.04836.
 //
+// # Words
+//
+// A group's similarity is the matrix of what every unit of A would gain from the place of every unit of B; one assignment problem gives the best
+// order. A block is a strided piece of a tensor whose axes are single factors of its layout, so that units stand on one of them: products,
+// concatenations and virtual stacks are all made of blocks. A move reorders one group relative to where it stands.
+//
 // # Invariants
 //
 // Parameters are maps from tensor names to tensors; they are read, never written. Arithmetic is float32 with float64 wherever a decision rests on

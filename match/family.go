@@ -123,6 +123,9 @@ func (in *inside) solved() []*unitGroup {
 	return in.families
 }
 
+// isExact says whether group and families are solved for their best orders together; so is a group without families.
+func (in *inside) isExact() bool { return in == nil || in.exact }
+
 // covers says whether blocks with these names belong to the inner problem.
 func (in *inside) covers(names []string) bool {
 	return in != nil && slices.ContainsFunc(names, in.solves)

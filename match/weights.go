@@ -52,10 +52,13 @@ type WeightsOptions struct {
 // those whose similarity has not changed since they were last solved are passed over.
 //
 // Departures from the paper: the move is solved relative to the current alignment, so that an assignment solver which prefers the identity among
-// equals leaves ties alone; families (heads with the dimensions inside them) are solved on two levels.
+// equals leaves ties alone; families (heads with the dimensions inside them) are solved together with the group they are in: for every pair of
+// units the inner assignment, then the outer one on their values, which is exact but where two families move the same elements. Those are improved
+// in turns, and a note says so.
 //
-// Cost per sweep: O(Σ n·|T|) for the similarities out of date and O(Σ n³) for the assignments. The result depends on the seed, not on the number
-// of threads. Cancelling returns ctx.Err().
+// Tensors that are not floating-point move along and do not count. Cost per sweep: O(Σ n·|T|) for the similarities out of date and O(Σ n³) for the
+// assignments. Memory: A and B where they are not float32 already, one copy of B, and of a group of n units n² float32 for every set of groups that
+// it shares tensors with. The result depends on the seed, not on the number of threads. Cancelling returns ctx.Err().
 func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt WeightsOptions) (*Result, error) {
 	fa, fb, err := check(sym, a, b)
 	if err != nil {
