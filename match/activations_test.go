@@ -332,7 +332,8 @@ func TestActivationsProgress(t *testing.T) {
 	var events []Event
 	mustActivations(t, sym, src, ActivationsOptions{Observer: func(e Event) { events = append(events, e) }})
 	want := []Event{
-		{Stage: "activation matching", Done: 1, Total: 3}, {Stage: "activation matching", Done: 2, Total: 3},
+		{Stage: "activation matching", Done: 1, Total: 3},
+		{Stage: "activation matching", Done: 2, Total: 3},
 		{Stage: "activation matching", Done: 3, Total: 3},
 	}
 	if !slices.Equal(events, want) {
