@@ -132,6 +132,14 @@ func TestSize(t *testing.T) {
 	}
 }
 
+func TestForeseen(t *testing.T) {
+	for seconds, want := range map[float64]string{0: "less than 0.1 s", .1: "about 0.1 s", 9.94: "about 9.9 s", 140: "about 140 s"} {
+		if got := foreseen(seconds); got != want {
+			t.Errorf("foreseen(%v) = %q, want %q", seconds, got, want)
+		}
+	}
+}
+
 // TestMatchingWork foresees the similarities of a chain of two layers: h stands on two axes of three tensors.
 func TestMatchingWork(t *testing.T) {
 	shapes := map[string]tensor.Shape{"w": {4, 3}, "b": {4}, "v": {2, 4}}

@@ -109,8 +109,11 @@ func counted(n int, thing string) string {
 
 // foreseen is a length of time that is only guessed.
 func foreseen(seconds float64) string {
-	if seconds < .1 {
+	switch {
+	case seconds < .1:
 		return "less than 0.1 s"
+	case seconds < 10:
+		return fmt.Sprintf("about %.1f s", seconds)
 	}
-	return fmt.Sprintf("about %.2g s", seconds)
+	return fmt.Sprintf("about %.0f s", seconds)
 }

@@ -43,14 +43,17 @@ type mergeCost struct {
 
 // Cautious rates of one core of a desktop machine, and the sweeps that weight matching usually takes.
 const (
-	flopsPerSecond = 20e9
+	flopsPerSecond = 50e9
 	usualSweeps    = 12
 )
+
+// heapGrowth is how far the heap grows beyond what is in use before it is collected (GOGC=100).
+const heapGrowth = 2
 
 // foreseeMerge foresees memory and time. A merge alone holds the largest few tensors. Matching holds A and B as they are, both in float32, the permuted
 // copy, and for every axis that a group stands on a similarity between its units; a sweep computes each of these once.
 func foreseeMerge(p *merge.Plan, sym *symmetry.Symmetry) mergeCost {
-	cost := mergeCost{memory: p.Memory, merge: p.Seconds()}
+	cost := mergeCost{memory: heapGrowth * p.Memory, merge: p.Seconds()}
 	if sym == nil {
 		return cost
 	}
@@ -61,7 +64,7 @@ func foreseeMerge(p *merge.Plan, sym *symmetry.Symmetry) mergeCost {
 		}
 	}
 	similarities, flops := matchingWork(sym)
-	cost.memory = max(2*p.Bytes+3*floats+similarities, 3*p.Bytes+p.Memory)
+	cost.memory = heapGrowth * max(2*p.Bytes+3*floats+similarities, 3*p.Bytes+p.Memory)
 	cost.align = usualSweeps * flops / flopsPerSecond
 	return cost
 }
