@@ -65,26 +65,26 @@ type Solver[T float32 | float64] struct {
 	price []float64 // dual of each column
 	rent  []float64 // dual of each row, known at the end
 
-	unplaced, displaced []int32 // rows without a column: of this pass and for the next
-	tied                []int32 // rows with several best columns
-	free                []int32 // columns without a row, and perhaps some that have got one since
-	lists               lists[T]
-	search              search
-	listSearch          listSearch
-	sum                 expansion
-	result              Result
-	rowToCol            []int // of result
-	u, v                []float64
+	unplaced   []int32 // rows without a column
+	tied       []int32 // rows with several best columns
+	free       []int32 // columns without a row, and perhaps some that have got one since
+	lists      lists[T]
+	search     search
+	listSearch listSearch
+	few        fewSearch
+	sum        expansion
+	result     Result
+	rowToCol   []int // of result
+	u, v       []float64
 }
 
 // problem is the form in which everything is solved: at most as many rows as columns, and the sum of sign·cost is to be minimised. What is called
 // a cost elsewhere is sign·cost.
 type problem[T float32 | float64] struct {
-	n, m   int
-	cost   []T     // shape [n, m]
-	sign   T       // 1, or -1 to maximise
-	max    float64 // the largest finite |cost|
-	listed bool    // to be solved by lists
+	n, m int
+	cost []T     // shape [n, m]
+	sign T       // 1, or -1 to maximise
+	max  float64 // the largest finite |cost|
 
 	checked bool // the costs
 }
@@ -104,9 +104,9 @@ func (s *Solver[T]) Solve(ctx context.Context, rows, cols int, cost []T, opt Opt
 		return nil, err
 	}
 	defer func() { s.cost = nil }() // the caller's memory is not kept alive
-	place := s.place
-	if s.listed {
-		place = s.placeByLists
+	place := s.placeByLists
+	if s.m <= fewColumns {
+		place = s.placeFew
 	}
 	if err := place(ctx); err != nil {
 		return nil, err
@@ -114,27 +114,6 @@ func (s *Solver[T]) Solve(ctx context.Context, rows, cols int, cost []T, opt Opt
 	s.preferIdentity()
 	s.certify(rows > cols, opt.Maximize)
 	return &s.result, nil
-}
-
-// place finds an optimal assignment and its prices by scans of whole rows.
-func (s *Solver[T]) place(ctx context.Context) error {
-	if err := s.takeMinima(ctx); err != nil {
-		return err
-	}
-	for range reductions {
-		if err := s.reduce(ctx); err != nil {
-			return err
-		}
-	}
-	for _, i := range s.unplaced {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := s.augment(i); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // load checks the arguments, turns the problem into the form of problem and makes the workspace ready.
@@ -146,12 +125,10 @@ func (s *Solver[T]) load(ctx context.Context, rows, cols int, cost []T, opt Opti
 		return err
 	}
 	s.problem = problem[T]{n: min(rows, cols), m: max(rows, cols), cost: cost, sign: 1}
-	s.listed = s.m >= listsFrom
 	if opt.Maximize {
 		s.sign = -1
 	}
-	// The first lists of a square or wide matrix check it in the same pass.
-	s.checked = !s.listed || rows > cols || len(opt.Prices) > 0
+	s.checked = rows > cols || len(opt.Prices) > 0 // others are checked in the pass that looks at them first
 	if s.checked {
 		if err := s.checkCosts(ctx, cols); err != nil {
 			return err

@@ -5,13 +5,8 @@ import (
 	"math"
 )
 
-const (
-	// listsFrom is the number of columns from which problems are solved by lists; below, scans of whole rows are as fast.
-	listsFrom = 128
-
-	// bidsPerRow bounds the auction: rows that outbid each other by small steps would otherwise go on for as long as the costs have steps.
-	bidsPerRow = 8
-)
+// bidsPerRow bounds the auction: rows that outbid each other by small steps would otherwise go on for as long as the costs have steps.
+const bidsPerRow = 8
 
 // placeByLists finds an optimal assignment and its prices by lists. The costs are checked in passing where they were not before.
 func (s *Solver[T]) placeByLists(ctx context.Context) error {

@@ -66,14 +66,23 @@ func (s *Solver[T]) nearest(length float64) int32 {
 	return near[0]
 }
 
-// finish ends the search from row start at the free column j: prices are lowered by how much nearer than j their column is, and the rows on the
-// path each move one column on.
+// finish ends the search from row start at the free column j.
 func (s *Solver[T]) finish(start, j int32, length float64) {
-	for _, c := range s.search.done {
-		s.price[c.col] = c.price + (c.dist - length)
+	lower(s.price, s.search.done, length)
+	s.flip(start, j, s.search.pred)
+}
+
+// lower lowers the prices of the columns settled by how much nearer they are than the end of the path.
+func lower(price []float64, done []settled, length float64) {
+	for _, c := range done {
+		price[c.col] = c.price + (c.dist - length)
 	}
+}
+
+// flip moves every row on the path from row start to column j one column on.
+func (s *Solver[T]) flip(start, j int32, pred []int32) {
 	for {
-		i := s.search.pred[j]
+		i := pred[j]
 		previous := s.colOf[i]
 		s.put(i, j)
 		if i == start {
@@ -82,3 +91,6 @@ func (s *Solver[T]) finish(start, j int32, length float64) {
 		j = previous
 	}
 }
+
+// put gives column j to row i.
+func (s *Solver[T]) put(i, j int32) { s.colOf[i], s.rowOf[j] = j, i }

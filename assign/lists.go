@@ -160,10 +160,11 @@ func (s *Solver[T]) best(i int32) (at int32, least, next float64) {
 // least is the smallest reduced cost of row i.
 func (s *Solver[T]) least(i int32) float64 {
 	l := &s.lists
-	if s.listed {
-		if _, least, _ := s.best(i); least <= l.beyond[i] {
-			return least
-		}
+	if s.m <= fewColumns {
+		return s.few.leastFew(i)
+	}
+	if _, least, _ := s.best(i); least <= l.beyond[i] {
+		return least
 	}
 	kernel.ReducedLaneMinima(s.sign, s.row(i), s.price, &l.reducedLanes)
 	least := l.reducedLanes[0]

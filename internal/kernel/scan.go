@@ -1,6 +1,9 @@
 package kernel
 
-import "unsafe"
+import (
+	"fmt"
+	"unsafe"
+)
 
 // ScanLanes is the number of lanes of a scan: element j belongs to lane j mod ScanLanes.
 const ScanLanes = 16
@@ -24,6 +27,7 @@ type scans[T Float] struct {
 	reducedBelow      func(sign T, x []T, v []float64, limit float64, at []int32, room int) int
 	relax             func(sign T, x []T, p *Path, row int32, rent, floor float64) float64
 	equal             func(x []float64, value float64, at []int32, room int) int
+	relaxFew          func(x, price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64, low, high uint64)
 }
 
 // The scans in use. Unlike the other kernels those of float64 are in assembly too.
@@ -77,4 +81,14 @@ func Relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) (lea
 func Equal(x []float64, value float64, at []int32, room int) int {
 	sameLength("Equal", len(x), min(len(x), len(at)))
 	return scans64.equal(x, value, at, room)
+}
+
+// RelaxFew is [Relax] for up to 128 costs in float64, where the length of all slices is a multiple of 8 and not zero. It also returns the columns at the
+// least distance: column j is bit j of low, or bit j-64 of high.
+func RelaxFew(x []float64, p *Path, row int32, rent, floor float64) (least float64, low, high uint64) {
+	// One test, since here calls are as long as what they do.
+	if n := len(x); n%8 != 0 || uint(n-8) > 2*scanGroup-8 || n != len(p.Price) || n != len(p.Dist) || n != len(p.Pred) {
+		panic(fmt.Sprintf("kernel: RelaxFew: slices of %d, %d, %d and %d elements", n, len(p.Price), len(p.Dist), len(p.Pred)))
+	}
+	return scans64.relaxFew(x, p.Price, p.Dist, p.Pred, row, rent, floor)
 }

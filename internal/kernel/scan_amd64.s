@@ -168,6 +168,67 @@ done:
 	VZEROUPPER
 	RET
 
+// func relaxFew64AVX512(x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64, low uint64, high uint64)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, SSE2
+TEXT ·relaxFew64AVX512(SB), NOSPLIT, $0-144
+	VBROADCASTSD rent+104(FP), Z0
+	VBROADCASTSD floor+112(FP), Z1
+	VBROADCASTSS row+96(FP), Y2
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	MOVQ         price_base+24(FP), DX
+	MOVQ         dist_base+48(FP), BX
+	MOVQ         pred_base+72(FP), SI
+	MOVQ         $0x7ff0000000000000, DI
+	VMOVQ        DI, X3
+	VBROADCASTSD X3, Z3
+	XORQ         DI, DI
+
+loop:
+	VMOVUPD       (AX)(DI*8), Z4
+	VSUBPD        (DX)(DI*8), Z4, Z4
+	VSUBPD        Z0, Z4, Z4
+	VMOVUPD       (BX)(DI*8), Z5
+	VCMPPD        $0x11, Z5, Z4, K1
+	VMAXPD        Z1, Z4, K1, Z5
+	VMOVDQU       (SI)(DI*4), Y4
+	VMOVDQA32     Y2, K1, Y4
+	VMOVDQU       Y4, (SI)(DI*4)
+	VMOVUPD       Z5, (BX)(DI*8)
+	VMINPD        Z3, Z5, Z3
+	ADDQ          $0x08, DI
+	CMPQ          DI, CX
+	JLT           loop
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VMINPD        Y0, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X0
+	VMINPD        X0, X3, X3
+	VPERMILPD     $0x01, X3, X0
+	VMINSD        X0, X3, X3
+	MOVSD         X3, least+120(FP)
+	VBROADCASTSD  X3, Z3
+	XORQ          AX, AX
+	XORQ          CX, CX
+
+near:
+	SUBQ   $0x08, DI
+	VCMPPD $0x00, (BX)(DI*8), Z3, K1
+	KMOVB  K1, DX
+	SHLQ   $0x08, AX
+	ORQ    DX, AX
+	CMPQ   DI, $0x40
+	JNE    same
+	MOVQ   AX, CX
+	XORQ   AX, AX
+
+same:
+	TESTQ DI, DI
+	JNZ   near
+	MOVQ  AX, low+128(FP)
+	MOVQ  CX, high+136(FP)
+	VZEROUPPER
+	RET
+
 // func reducedLaneMinima32AVX512(sign float64, x []float32, v []float64, least *[16]float64)
 // Requires: AVX, AVX512F
 TEXT ·reducedLaneMinima32AVX512(SB), NOSPLIT, $0-64
@@ -824,6 +885,68 @@ next:
 done:
 	MOVQ SI, count+64(FP)
 	MOVQ DI, done+72(FP)
+	VZEROUPPER
+	RET
+
+// func relaxFew64AVX2(x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64, low uint64, high uint64)
+// Requires: AVX, AVX2, SSE2
+TEXT ·relaxFew64AVX2(SB), NOSPLIT, $0-144
+	VBROADCASTSD rent+104(FP), Y0
+	VBROADCASTSD floor+112(FP), Y1
+	VBROADCASTSS row+96(FP), Y2
+	MOVQ         x_base+0(FP), AX
+	MOVQ         x_len+8(FP), CX
+	MOVQ         price_base+24(FP), DX
+	MOVQ         dist_base+48(FP), BX
+	MOVQ         pred_base+72(FP), SI
+	MOVQ         $0x7ff0000000000000, DI
+	VMOVQ        DI, X3
+	VBROADCASTSD X3, Y3
+	XORQ         DI, DI
+
+loop:
+	VMOVUPD      (AX)(DI*8), Y4
+	VSUBPD       (DX)(DI*8), Y4, Y4
+	VSUBPD       Y0, Y4, Y4
+	VMOVUPD      (BX)(DI*8), Y5
+	VCMPPD       $0x11, Y5, Y4, Y6
+	VMAXPD       Y1, Y4, Y4
+	VBLENDVPD    Y6, Y4, Y5, Y5
+	VEXTRACTF128 $0x01, Y6, X4
+	VSHUFPS      $0x88, X4, X6, X4
+	VMOVUPS      (SI)(DI*4), X6
+	VBLENDVPS    X4, X2, X6, X6
+	VMOVUPS      X6, (SI)(DI*4)
+	VMOVUPD      Y5, (BX)(DI*8)
+	VMINPD       Y3, Y5, Y3
+	ADDQ         $0x04, DI
+	CMPQ         DI, CX
+	JLT          loop
+	VEXTRACTF128 $0x01, Y3, X0
+	VMINPD       X0, X3, X3
+	VPERMILPD    $0x01, X3, X0
+	VMINSD       X0, X3, X3
+	MOVSD        X3, least+120(FP)
+	VBROADCASTSD X3, Y3
+	XORQ         AX, AX
+	XORQ         CX, CX
+
+near:
+	SUBQ      $0x04, DI
+	VCMPPD    $0x00, (BX)(DI*8), Y3, Y0
+	VMOVMSKPD Y0, DX
+	SHLQ      $0x04, AX
+	ORQ       DX, AX
+	CMPQ      DI, $0x40
+	JNE       same
+	MOVQ      AX, CX
+	XORQ      AX, AX
+
+same:
+	TESTQ DI, DI
+	JNZ   near
+	MOVQ  AX, low+128(FP)
+	MOVQ  CX, high+136(FP)
 	VZEROUPPER
 	RET
 

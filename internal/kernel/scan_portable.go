@@ -6,7 +6,7 @@ func portableScans[T Float]() scans[T] {
 	return scans[T]{
 		laneMinima: laneMinima[T], below: below[T],
 		reducedLaneMinima: reducedLaneMinima[T], reducedBelow: reducedBelow[T],
-		relax: relax[T], equal: equal,
+		relax: relax[T], equal: equal, relaxFew: relaxFew,
 	}
 }
 
@@ -122,4 +122,19 @@ func equalFrom(first int, x []float64, value float64, at []int32, room, count in
 		}
 	}
 	return count
+}
+
+func relaxFew(x, price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64, low, high uint64) {
+	least = relax(1, x, &Path{Price: price, Dist: dist, Pred: pred}, row, rent, floor)
+	for j, d := range dist {
+		if d != least {
+			continue
+		}
+		if j < scanGroup {
+			low |= 1 << j
+		} else {
+			high |= 1 << (j - scanGroup)
+		}
+	}
+	return least, low, high
 }

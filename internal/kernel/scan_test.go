@@ -206,6 +206,37 @@ func checkRelax[T Float](t *testing.T, s *scans[T]) {
 
 func TestRelax(t *testing.T) { eachScans(t, checkRelax[float32], checkRelax[float64]) }
 
+// relaxFew is relax, and its bits are what equal finds.
+func TestRelaxFew(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for _, e := range offered() {
+		s := scansNamed[float64](e.name)
+		for n := 8; n <= 2*scanGroup; n += 8 {
+			for range 20 {
+				x := newGuarded[float64](n%7, n)
+				costs(rng, x.data, 1)
+				p, floor, checks := pathCase(rng, n)
+				want := Path{Price: p.Price, Dist: slices.Clone(p.Dist), Pred: slices.Clone(p.Pred)}
+				least := relax(1, x.data, &want, 3, 2, floor)
+				what := fmt.Sprintf("%s, %d elements", e.name, n)
+				got, low, high := s.relaxFew(x.data, p.Price, p.Dist, p.Pred, 3, 2, floor)
+				if got != least || !slices.Equal(p.Pred, want.Pred) {
+					t.Fatalf("%s: least %v by %v, want %v by %v", what, got, p.Pred, least, want.Pred)
+				}
+				sameSlices(t, what, p.Dist, want.Dist)
+				for j, d := range want.Dist {
+					if near := []uint64{low, high}[j/64]>>(j%64)&1 == 1; near != (d == least) {
+						t.Fatalf("%s: column %d near %t at %v, least %v", what, j, near, d, least)
+					}
+				}
+				for _, check := range checks {
+					check(t, what)
+				}
+			}
+		}
+	}
+}
+
 // FuzzScans compares the scans of all instruction sets, on slices of any length at any offset, with those in Go.
 func FuzzScans(f *testing.F) {
 	f.Add(uint64(1), uint16(300), uint8(3), int8(0))
@@ -250,6 +281,7 @@ func TestScansPanicOnLengths(t *testing.T) {
 		"ReducedBelow":       func() { ReducedBelow(1, three, two, 0, make([]int32, 3), 3) },
 		"ReducedBelow found": func() { ReducedBelow(1, three, three, 0, make([]int32, 2), 3) },
 		"Equal":              func() { Equal(three, 0, make([]int32, 2), 3) },
+		"RelaxFew":           func() { RelaxFew(three, &Path{Price: three, Dist: three, Pred: make([]int32, 3)}, 0, 0, 0) },
 		"Relax":              func() { Relax(1, three, &Path{Price: three, Dist: two}, 0, 0, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,6 +33,7 @@ func writeScan(g generator) {
 		g.laneMinima(wide)
 		g.below(wide)
 		g.equal(wide)
+		g.relaxFew(wide)
 		for _, bytes := range []int{4, 8} {
 			f := &scanFunc{generator: g, wide: wide, bytes: bytes}
 			f.reducedLaneMinima()
@@ -452,4 +453,71 @@ func (g generator) equal(wide bool) {
 			g.VMOVMSKPD(v, m.As32())
 		})
 	})
+}
+
+// relaxFew is relax of one register at a time, followed by a search for the nearest columns, whose comparisons are joined to two words.
+func (g generator) relaxFew(wide bool) {
+	f := &scanFunc{generator: g, wide: wide, bytes: 8}
+	g.begin("relaxFew64"+suffix(wide),
+		"func(x, price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64, low, high uint64)",
+		"is relaxFew. The length of x is a multiple of 8, and at least 8.")
+	rent, floor := f.broadcast("rent"), f.broadcast("floor")
+	row := g.YMM()
+	g.VBROADCASTSS(g.address("row"), row)
+	x := g.Load(g.Param("x").Base(), g.GP64())
+	n := g.Load(g.Param("x").Len(), g.GP64())
+	price := g.Load(g.Param("price").Base(), g.GP64())
+	dist := g.Load(g.Param("dist").Base(), g.GP64())
+	pred := g.Load(g.Param("pred").Base(), g.GP64())
+	least, j := f.vec(), g.GP64()
+	g.MOVQ(operand.U64(0x7ff<<52), j)
+	g.VMOVQ(j, least.AsX())
+	g.VBROADCASTSD(least.AsX(), least)
+	g.XORQ(j, j)
+	g.Label("loop")
+	h, d := f.vec(), f.vec()
+	g.VMOVUPD(operand.Mem{Base: x, Index: j, Scale: 8}, h)
+	g.VSUBPD(operand.Mem{Base: price, Index: j, Scale: 8}, h, h)
+	g.VSUBPD(rent, h, h)
+	g.VMOVUPD(operand.Mem{Base: dist, Index: j, Scale: 8}, d)
+	f.shorten(h, d, floor, row, operand.Mem{Base: pred, Index: j, Scale: 4})
+	g.VMOVUPD(d, operand.Mem{Base: dist, Index: j, Scale: 8})
+	g.VMINPD(least, d, least)
+	g.ADDQ(operand.U8(f.lanes()), j)
+	g.CMPQ(j, n)
+	g.JLT(operand.LabelRef("loop"))
+	g.Store(f.leastOf(least), g.Return("least"))
+	g.VBROADCASTSD(least.AsX(), least)
+	low, high, found := g.GP64(), g.GP64(), g.GP64()
+	g.XORQ(low, low)
+	g.XORQ(high, high)
+	g.Label("near")
+	g.SUBQ(operand.U8(f.lanes()), j)
+	f.equalTo(least, operand.Mem{Base: dist, Index: j, Scale: 8}, found)
+	g.SHLQ(operand.U8(f.lanes()), low)
+	g.ORQ(found, low)
+	g.CMPQ(j, operand.U8(group))
+	g.JNE(operand.LabelRef("same"))
+	g.MOVQ(low, high)
+	g.XORQ(low, low)
+	g.Label("same")
+	g.TESTQ(j, j)
+	g.JNZ(operand.LabelRef("near"))
+	g.Store(low, g.Return("low"))
+	g.Store(high, g.Return("high"))
+	g.end()
+}
+
+// equalTo sets the bits of found where elements in memory equal the value.
+func (f *scanFunc) equalTo(value reg.VecVirtual, at operand.Mem, found reg.GPVirtual) {
+	const equal = operand.U8(0)
+	if f.wide {
+		k := f.K()
+		f.VCMPPD(equal, at, value, k)
+		f.KMOVB(k, found.As32())
+		return
+	}
+	v := f.YMM()
+	f.VCMPPD(equal, at, value, v)
+	f.VMOVMSKPD(v, found.As32())
 }
