@@ -31,6 +31,8 @@ type term struct {
 	stale  bool
 	// square: the group stands on another axis of the blocks too, so its own moves change the term by more than an exchange of columns.
 	square bool
+	// corrections counts those since the term was computed in full.
+	corrections int
 }
 
 // A unitGroup is the state of one group or family.
@@ -58,6 +60,7 @@ type descent struct {
 	solver    assign.Solver[float32]
 	norm      float64 // ‖A‖‖B‖
 	notes     []string
+	work      Work
 
 	scratchA, scratchB, sum, row []float32
 }
@@ -293,13 +296,15 @@ func (d *descent) measuredShift(m move) float64 {
 // try makes the moves one after the other. When together they do not gain they are taken back, and the gain is 0: the solver's promise rests on
 // float32 and, where a group stands on two axes, on a linearisation.
 func (d *descent) try(moves []move) float64 {
+	defer d.work.clock(&d.work.Moves)()
 	var gain float64
 	for _, m := range moves {
 		gain += d.measuredShift(m)
 	}
 	if gain > 0 {
 		for _, m := range moves {
-			d.record(m)
+			// Where several groups have moved, P·B no longer shows what one of them changed.
+			d.record(m, len(moves) == 1)
 		}
 		return gain
 	}
@@ -309,8 +314,8 @@ func (d *descent) try(moves []move) float64 {
 	return 0
 }
 
-// record brings alignment and similarities up to date with a move that has been made.
-func (d *descent) record(m move) {
+// record brings alignment and similarities up to date with a move that has been made, the only one since the last record when alone is set.
+func (d *descent) record(m move, alone bool) {
 	then := d.sym.Identity()
 	then.Perms[m.group.Name] = m.perm
 	d.alignment = d.sym.Compose(d.alignment, then)
@@ -321,7 +326,8 @@ func (d *descent) record(m move) {
 			case h == m.group && !t.square:
 				d.exchangeColumns(t, m)
 			default:
-				t.stale, h.dirty = true, true
+				h.dirty = true
+				t.stale = !alone || h == m.group || !d.correct(t, h, m)
 			}
 		}
 	}
@@ -351,6 +357,7 @@ func (d *descent) refresh(t *term, g *unitGroup) {
 	}
 	n := g.Size
 	t.s = grow(t.s, g.joint*n*n)
+	d.work.FLOPs += t.flops(g)
 	for i := range t.places {
 		p := &t.places[i]
 		beta := float32(min(i, 1)) // the first place overwrites
@@ -366,7 +373,16 @@ func (d *descent) refresh(t *term, g *unitGroup) {
 			d.gram(beta, t.s[q*n*n:(q+1)*n*n], n, cols, matrix{data: d.scratchA[q*n*cols:], ld: cols}, matrix{data: d.scratchB[q*n*cols:], ld: cols})
 		}
 	}
-	t.stale = false
+	t.stale, t.corrections = false, 0
+}
+
+// flops is the cost of computing the term in full.
+func (t *term) flops(g *unitGroup) float64 {
+	var sum float64
+	for i := range t.places {
+		sum += 2 * float64(g.joint*g.Size) * float64(g.Size) * float64(t.places[i].view.cols)
+	}
+	return sum
 }
 
 // gram writes dst = beta·dst + A·Bᵀ for two n x k matrices.
@@ -381,10 +397,12 @@ func (f filter) allows(names []string) bool { return f == nil || f(names) }
 
 // similarity returns the sum of the group's terms in fixed order: joint matrices of Size x Size, relative to the current alignment.
 func (d *descent) similarity(g *unitGroup, use filter) []float32 {
+	defer d.work.clock(&d.work.Similarity)()
 	d.sum = grow(d.sum, g.joint*g.Size*g.Size)
 	clear(d.sum)
 	for _, t := range g.terms {
 		if use.allows(t.names) {
+			d.work.FullFLOPs += t.flops(g)
 			d.refresh(t, g)
 			kernel.Add(d.sum, d.sum, t.s)
 		}
@@ -412,6 +430,7 @@ func (d *descent) solve(ctx context.Context, g *unitGroup, use filter) ([]move, 
 	if err := in.addValues(ctx, s); err != nil {
 		return nil, err
 	}
+	defer d.work.clock(&d.work.Assignment)()
 	n := g.Size
 	own := move{g, make([]int32, g.joint*n)}
 	for q := range g.joint {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/rebasin/rebasin/symmetry"
 	"github.com/rebasin/rebasin/tensor"
@@ -44,6 +45,23 @@ type Result struct {
 	Method string
 	// Notes are facts a person should know: groups that fell back to weights, approximations made.
 	Notes []string
+	// Work is where the time of Weights went, all restarts together.
+	Work Work
+}
+
+// Work is an account of weight matching.
+type Work struct {
+	// Similarity, Assignment and Moves are the seconds spent on similarity matrices, on assignment problems (those of families included), and on
+	// measuring and making moves, corrections of similarities after them included.
+	Similarity, Assignment, Moves float64
+	// FLOPs are the floating-point operations done for similarities; FullFLOPs those of computing every one in full each time it was used.
+	FLOPs, FullFLOPs float64
+}
+
+// clock starts to measure a part; the function it returns ends it.
+func (w *Work) clock(part *float64) func() {
+	start := time.Now()
+	return func() { *part += time.Since(start).Seconds() }
 }
 
 // The stages of which progress is reported.

@@ -57,7 +57,7 @@ func (d *descent) greedy(ctx context.Context) error {
 		}
 		for _, m := range moves {
 			d.shift(m)
-			d.record(m)
+			d.record(m, false)
 		}
 		placed[g.Name] = true
 		for _, f := range d.familiesOf(g) {

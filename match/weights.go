@@ -92,6 +92,7 @@ func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt Weigh
 			best = r
 		}
 	}
+	best.Work = d.work
 	return best, nil
 }
 

@@ -194,7 +194,7 @@ func TestWeightsCaching(t *testing.T) {
 					random := sym.Random(rng).Perms[kept.groups[i].Name]
 					for _, d := range []*descent{kept, anew} {
 						d.shift(move{d.groups[i], random})
-						d.record(move{d.groups[i], random})
+						d.record(move{d.groups[i], random}, true)
 					}
 				}
 				i := rng.IntN(len(kept.groups))

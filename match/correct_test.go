@@ -1,0 +1,90 @@
+package match
+
+import (
+	"math"
+	"testing"
+)
+
+// A similarity corrected for the few units of a neighbour that moved is the one computed in full, within the rounding of float32 sums.
+func TestCorrectionsEqualRecomputing(t *testing.T) {
+	// Sums of up to 4·24 products of standard normals, corrected up to maxCorrections times.
+	const tolerance = 1e-4
+	for name, net := range map[string]network{
+		"linear layers":      {"h=24 g=20", "a.w: h 5", "a.b: h", "b.w: g h", "b.b: g", "c.w: 4 g"},
+		"flattened channels": {"h=24 g=20", "a.w: h 5", "b.w: g (h 3)", "c.w: 4 (2 g)"},
+		"concatenation":      {"h=24 g=20 k=16", "a.w: h 5", "a.b: g", "b.w: k (h + g)", "c.w: 4 k"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sym := net.symmetry(t)
+			rng := newRand(5)
+			a, b := gaussian(sym, rng), gaussian(sym, rng)
+			d := testDescent(t, sym, a, b)
+			for _, g := range d.groups {
+				d.similarity(g, nil)
+			}
+			corrected := 0
+			for range 40 {
+				g := d.groups[rng.IntN(len(d.groups))]
+				perm := d.sym.Identity().Perms[g.Name]
+				i, j := rng.IntN(g.Size), rng.IntN(g.Size)
+				perm[i], perm[j] = perm[j], perm[i]
+				m := move{g, perm}
+				d.shift(m)
+				d.record(m, true)
+				for _, h := range d.groups {
+					for _, term := range h.terms {
+						if !term.stale && term.corrections > 0 {
+							corrected++
+							compareWithFull(t, d, term, h, tolerance)
+						}
+						d.refresh(term, h)
+					}
+				}
+			}
+			if corrected == 0 {
+				t.Error("no similarity was corrected")
+			}
+		})
+	}
+}
+
+func compareWithFull(t *testing.T, d *descent, term *term, g *unitGroup, tolerance float64) {
+	t.Helper()
+	full := *term
+	full.s, full.stale = nil, true
+	d.refresh(&full, g)
+	for i, x := range full.s {
+		if diff := math.Abs(float64(x) - float64(term.s[i])); !(diff <= tolerance) {
+			t.Fatalf("group %q after %d corrections: entry %d is %v, in full %v", g.Name, term.corrections, i, term.s[i], x)
+		}
+	}
+}
+
+// A correction is refused where it would not pay or would be wrong.
+func TestCorrectionsRefused(t *testing.T) {
+	sym := network{"h=24 g=20", "a.w: h 5", "b.w: g h", "c.w: 4 g"}.symmetry(t)
+	rng := newRand(6)
+	d := testDescent(t, sym, gaussian(sym, rng), gaussian(sym, rng))
+	for _, g := range d.groups {
+		d.similarity(g, nil)
+	}
+	h := d.byName["h"]
+	swap := d.sym.Identity().Perms["h"]
+	swap[0], swap[1] = 1, 0
+	d.shift(move{h, swap})
+	d.record(move{h, swap}, false)
+	for _, term := range d.byName["g"].terms {
+		if len(term.names) == 2 && !term.stale {
+			t.Error("a term was kept after one of several moves made together")
+		}
+		d.refresh(term, d.byName["g"])
+	}
+	all := d.sym.Random(rng).Perms["h"]
+	d.shift(move{h, all})
+	d.record(move{h, all}, true)
+	for _, term := range d.byName["g"].terms {
+		if len(term.names) == 2 && !term.stale {
+			t.Error("a term was corrected for a move of nearly all units")
+		}
+	}
+}
