@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,10 +45,12 @@ type DemoOptions struct {
 	// Subset is the number of training images, the same for everything, on which losses are measured. 0 means 10,000.
 	Subset int
 	// Steps of the straight-through estimator. 0 means 40.
-	Steps    int
-	Data     dataset.Options
-	Threads  int
-	Progress Progress
+	Steps int
+	// Data says where MNIST is looked for. Train and Test, if given, take its place.
+	Data        dataset.Options
+	Train, Test *dataset.Set
+	Threads     int
+	Progress    Progress
 	// Version is written into reports and files.
 	Version string
 }
@@ -68,7 +71,7 @@ type SplitBarrier struct {
 type Method struct {
 	Midpoint Ends         `json:"midpoint"`
 	Barrier  SplitBarrier `json:"barrier"`
-	// MaxDeviation is the largest difference between the outputs of model B and of the aligned model B on the test set, relative to the
+	// MaxDeviation is the largest difference between the outputs of model B and of the aligned model B on all of the test set, relative to the
 	// largest output, in float64.
 	MaxDeviation float64 `json:"max_deviation"`
 	Sweeps       int     `json:"sweeps"`
@@ -102,9 +105,14 @@ var DemoMethods = []string{"naive", "activation", "weight", "ste"}
 
 // Demo trains two fully connected networks on MNIST from different seeds and in different orders of the data, aligns the second with the first by
 // all three algorithms of the paper, merges them, and compares the merges with the naive average: figure 2 of Ainsworth, Hayase, Srinivasa 2022
-// (arXiv:2209.04836) in small. Figures, report, merged and aligned model are written to Dir, each whole or not at all.
+// (arXiv:2209.04836) in small. Figures, report, merged and aligned model are written to Dir, each whole or not at all; the same seed gives the same
+// bytes. Test data only measures: every choice is made by training loss.
 func Demo(ctx context.Context, opt DemoOptions) (*DemoResult, error) {
-	d := &demo{opt: opt.withDefaults(), start: time.Now(), curves: map[string]landscape.Curve{}, aligned: map[string]map[string]*tensor.Tensor{}}
+	opt = opt.withDefaults()
+	if err := opt.check(); err != nil {
+		return nil, err
+	}
+	d := &demo{opt: opt, start: time.Now(), curves: map[string]landscape.Curve{}, aligned: map[string]map[string]*tensor.Tensor{}}
 	d.result = &DemoResult{Methods: map[string]*Method{}, Seed: opt.Seed}
 	defer d.close()
 	for _, step := range []func(context.Context) error{d.load, d.train, d.align, d.measure, d.write} {
@@ -128,6 +136,14 @@ func (o DemoOptions) withDefaults() DemoOptions {
 		}
 	}
 	return o
+}
+
+func (o *DemoOptions) check() error {
+	if o.Epochs < 1 || o.Points < 2 || o.Subset < 1 || o.Steps < 1 {
+		return fmt.Errorf("experiment: %d epochs, %d points, a subset of %d, %d steps: at least one of each and two points are needed",
+			o.Epochs, o.Points, o.Subset, o.Steps)
+	}
+	return nil
 }
 
 // demo is the state of a demonstration on its way.
@@ -155,17 +171,28 @@ func (d *demo) close() {
 	}
 }
 
+// set opens a part of MNIST, unless one was given.
+func (d *demo) set(ctx context.Context, split dataset.Split, given *dataset.Set) (*dataset.Set, error) {
+	if given != nil {
+		return given, nil
+	}
+	return dataset.Open(ctx, "mnist", split, d.opt.Data)
+}
+
 // load opens the data and builds the network.
 func (d *demo) load(ctx context.Context) (err error) {
-	if d.full, err = dataset.Open(ctx, "mnist", dataset.Train, d.opt.Data); err != nil {
+	if d.full, err = d.set(ctx, dataset.Train, d.opt.Train); err != nil {
 		return err
 	}
-	if d.test, err = dataset.Open(ctx, "mnist", dataset.Test, d.opt.Data); err != nil {
+	if d.test, err = d.set(ctx, dataset.Test, d.opt.Test); err != nil {
 		return err
+	}
+	if d.full.Len() == 0 || d.test.Len() == 0 {
+		return fmt.Errorf("experiment: data sets of %d and %d samples: one is empty", d.full.Len(), d.test.Len())
 	}
 	order := dataset.Order(d.full.Len(), subsetSeed, 0)
 	d.subset = d.full.Subset(order[:min(d.opt.Subset, len(order))])
-	d.cfg = zoo.Config{Arch: "mlp", Input: []int{1, 28, 28}, Hidden: d.opt.Hidden, Classes: d.full.Classes(), Init: "lecun"}
+	d.cfg = zoo.Config{Arch: "mlp", Input: d.full.Shape(), Hidden: d.opt.Hidden, Classes: d.full.Classes(), Init: "lecun"}
 	if d.graph, err = zoo.Build(d.cfg); err != nil {
 		return err
 	}
@@ -215,7 +242,11 @@ func (d *demo) align(ctx context.Context) error {
 	defer obj.Close()
 	a, b := d.models[0], d.models[1]
 	observe := func(e match.Event) {
-		d.opt.Progress.report(e.Stage, e.Done, e.Total, fmt.Sprintf("%.4g", e.Objective))
+		note := ""
+		if e.Objective != 0 { // it is known
+			note = fmt.Sprintf("%.4g", e.Objective)
+		}
+		d.opt.Progress.report(e.Stage, e.Done, e.Total, note)
 	}
 	weights := match.WeightsOptions{Seed: d.opt.Seed, Threads: d.opt.Threads, Observer: observe}
 	for _, m := range []struct {
@@ -248,9 +279,6 @@ func (d *demo) align(ctx context.Context) error {
 	return nil
 }
 
-// equivalenceSamples is how many test images an aligned model is compared on, in float64, where agreement is demanded to 1e-6.
-const equivalenceSamples = 1000
-
 // apply permutes model B and proves that it still computes the same.
 func (d *demo) apply(ctx context.Context, name string, p *symmetry.Alignment, m *Method) error {
 	permuted, err := d.sym.Apply(p, d.models[1])
@@ -258,9 +286,13 @@ func (d *demo) apply(ctx context.Context, name string, p *symmetry.Alignment, m 
 		return err
 	}
 	d.aligned[name] = permuted
-	n := min(equivalenceSamples, d.test.Len())
-	x := make([]float32, n*28*28)
-	d.test.Fill(indices(n), x, make([]int32, n))
+	n := d.test.Len()
+	indices := make([]int, n)
+	for i := range indices {
+		indices[i] = i
+	}
+	x := make([]float32, n*eval.SampleSize(d.test))
+	d.test.Fill(indices, x, nil)
 	m.MaxDeviation, _, err = symmetry.Equivalent(ctx, d.graph, d.models[1], permuted, x, n)
 	if err != nil {
 		return err
@@ -269,14 +301,6 @@ func (d *demo) apply(ctx context.Context, name string, p *symmetry.Alignment, m 
 		return fmt.Errorf("%s: the aligned model differs from model B by %g", name, m.MaxDeviation)
 	}
 	return nil
-}
-
-func indices(n int) []int {
-	out := make([]int, n)
-	for i := range out {
-		out[i] = i
-	}
-	return out
 }
 
 // theta lays parameters out as the runner's arena.
@@ -333,12 +357,12 @@ func (d *demo) midpoint(ctx context.Context, split *eval.Split, c landscape.Curv
 	return Ends{tr, te}, err
 }
 
-// best is the aligned method with the lowest training loss at the midpoint; test data has no say.
+// best is the method with the lowest training loss at the midpoint, the first of equals; test data has no say.
 func (d *demo) best() string {
-	best := DemoMethods[0]
+	best, lowest := DemoMethods[0], math.Inf(1)
 	for _, name := range DemoMethods {
-		if d.result.Methods[name].Midpoint.Train.Loss < d.result.Methods[best].Midpoint.Train.Loss {
-			best = name
+		if l := d.result.Methods[name].Midpoint.Train.Loss; l < lowest {
+			best, lowest = name, l
 		}
 	}
 	return best

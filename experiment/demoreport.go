@@ -3,6 +3,7 @@ package experiment
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/rebasin/rebasin/checkpoint"
@@ -34,7 +35,8 @@ func percent(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) }
 
 func loss(x float64) string { return fmt.Sprintf("%.4f", x) }
 
-// writeReport writes the figures and the page that holds them.
+// writeReport writes the figures and the page that holds them. They say nothing of time, which is another in every run: the same seed gives the same
+// page.
 func (d *demo) writeReport() error {
 	var curves []landscape.Curve
 	for _, name := range DemoMethods {
@@ -91,10 +93,10 @@ func (d *demo) document(curve, training, trace *report.Figure) (report.Document,
 	w, n := r.Methods["weight"], r.Methods["naive"]
 	doc := report.Document{
 		Title: "Two networks, one basin",
-		Summary: fmt.Sprintf("Two networks with hidden layers of %s units were trained on MNIST from different seeds. Averaging their weights as they are gives a test "+
-			"loss of %.3f. After the units of one are put in the order of the other, which changes nothing about what it computes, the average has a test loss of %.3f "+
+		Summary: fmt.Sprintf("Two networks with hidden layers of %s units were trained on %s from different seeds. Averaging their weights as they are gives a "+
+			"test loss of %.3f. After the units of one are put in the order of the other, which changes nothing about what it computes, the average has a test loss of %.3f "+
 			"(weight matching), against %.3f and %.3f of the two networks.",
-			strings.Trim(strings.ReplaceAll(fmt.Sprint(d.opt.Hidden), " ", ", "), "[]"),
+			strings.Trim(strings.ReplaceAll(fmt.Sprint(d.opt.Hidden), " ", ", "), "[]"), d.dataName(),
 			n.Midpoint.Test.Loss, w.Midpoint.Test.Loss, r.Endpoints[0].Test.Loss, r.Endpoints[1].Test.Loss),
 		Sections: []report.Section{
 			{
@@ -106,14 +108,14 @@ func (d *demo) document(curve, training, trace *report.Figure) (report.Document,
 			{
 				Heading: "The alignments",
 				Text: fmt.Sprintf("The network has 10^%.2f symmetries: orders of its hidden units that compute the same function. Each aligned model was compared with the "+
-					"original on %d test images in float64.", r.Log10, equivalenceSamples),
+					"original on all %d test images in float64.", r.Log10, d.test.Len()),
 				Tables: []report.Table{d.methodTable()}, Figures: []*report.Figure{trace},
 			},
 			{Heading: "The training", Figures: []*report.Figure{training}},
 		},
 	}
 	doc.Meta = []report.Field{
-		{Name: "rebasin", Value: d.opt.Version}, {Name: "seed", Value: fmt.Sprint(r.Seed)}, {Name: "seconds", Value: fmt.Sprintf("%.1f", r.Seconds)},
+		{Name: "rebasin", Value: d.opt.Version}, {Name: "seed", Value: fmt.Sprint(r.Seed)},
 		{Name: "training images measured on", Value: fmt.Sprint(d.subset.Len())}, {Name: "test images", Value: fmt.Sprint(d.test.Len())},
 	}
 	for _, path := range append(append([]string{}, r.Files.Models...), r.Files.Aligned, r.Files.Merged) {
@@ -121,19 +123,27 @@ func (d *demo) document(curve, training, trace *report.Figure) (report.Document,
 		if err != nil {
 			return doc, err
 		}
-		doc.Meta = append(doc.Meta, report.Field{Name: path, Value: "SHA-256 " + hash})
+		doc.Meta = append(doc.Meta, report.Field{Name: filepath.Base(path), Value: "SHA-256 " + hash})
 	}
 	return doc, nil
+}
+
+// dataName is the name of the data set as people write it.
+func (d *demo) dataName() string {
+	if name := d.full.Name(); name != "mnist" {
+		return name
+	}
+	return "MNIST"
 }
 
 func (d *demo) methodTable() report.Table {
 	t := report.Table{
 		Caption: "What each algorithm did. The deviation is relative to the largest output.",
-		Header:  []string{"algorithm", "sweeps or steps", "ended", "seconds", "deviation of outputs"},
+		Header:  []string{"algorithm", "sweeps or steps", "ended", "deviation of outputs"},
 	}
 	for _, name := range DemoMethods[1:] {
 		m := d.result.Methods[name]
-		t.Rows = append(t.Rows, []string{methodTitles[name], fmt.Sprint(m.Sweeps), m.Status, fmt.Sprintf("%.1f", m.Seconds), fmt.Sprintf("%.1e", m.MaxDeviation)})
+		t.Rows = append(t.Rows, []string{methodTitles[name], fmt.Sprint(m.Sweeps), m.Status, fmt.Sprintf("%.1e", m.MaxDeviation)})
 	}
 	return t
 }
