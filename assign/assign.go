@@ -15,10 +15,10 @@ type Options struct {
 	// Maximize asks for the largest sum instead of the smallest.
 	Maximize bool
 
-	// Prices are column prices to start from, one a column: usually V of a similar problem solved before. They make it faster the closer they
-	// are to optimal prices of this one, never wrong: the value is the same, though among several optimal assignments another may be returned.
-	// Prices out of all proportion to the costs are not used. Only square problems take them, since elsewhere a free column has to cost nothing.
-	// Nil is a cold start.
+	// Prices are column prices to start from, one a column: usually V of a similar problem solved before. They make it faster the
+	// closer they are to optimal prices of this one, never wrong: the value is the same, though among several optimal assignments
+	// another may be returned. Prices out of all proportion to the costs are not used. Only square problems take them, since
+	// elsewhere a free column has to cost nothing. Nil is a cold start.
 	Prices []float64
 }
 
@@ -29,8 +29,8 @@ type Options struct {
 //	rows <= cols    U[i] = min over j of c[i,j] - V[j];   V[j] <= 0 and 0 where column j is free, if rows < cols
 //	rows >  cols    V[j] = min over i of c[i,j] - U[i];   U[i] <= 0 and 0 where row i has no column
 //
-// When maximising every inequality is turned round, with max for min: U[i] + V[j] >= c[i,j], and V (or U) is at least 0. The duals always are
-// prices in the units of the matrix as given, never those of its negative.
+// When maximising every inequality is turned round, with max for min: U[i] + V[j] >= c[i,j], and V (or U) is at least 0. The duals
+// always are prices in the units of the matrix as given, never those of its negative.
 type Result struct {
 	// RowToCol holds the column of each row, or -1 for the rows left without one where rows outnumber columns.
 	RowToCol []int
@@ -41,14 +41,14 @@ type Result struct {
 	// U and V are the duals of the rows and the columns.
 	U, V []float64
 
-	// Gap is the distance between Value and the bound that the duals prove, at least 0: no assignment is better by more than Gap. It is zero but
-	// for rounding, and at most n·2⁻²²·max|c| for n the smaller side.
+	// Gap is the distance between Value and the bound that the duals prove, at least 0: no assignment is better by more than Gap.
+	// It is zero but for rounding, and at most n·2⁻²²·max|c| for n the smaller side.
 	Gap float64
 }
 
 // Solve finds an optimal assignment of the matrix cost with the shape [rows, cols], row-major. It returns [ErrInfeasible] where every
-// assignment uses a forbidden pair, an error that names row and column for a cost which is NaN, infinitely good, or so large that sums could
-// overflow, and ctx.Err() if ctx ends first. A problem with no rows or no columns has the empty assignment.
+// assignment uses a forbidden pair, an error that names row and column for a cost which is NaN, infinitely good, or so large that
+// sums could overflow, and ctx.Err() if ctx ends first. A problem with no rows or no columns has the empty assignment.
 //
 // Callers with many problems keep a [Solver] instead.
 func Solve[T float32 | float64](ctx context.Context, rows, cols int, cost []T, opt Options) (*Result, error) {
@@ -78,8 +78,8 @@ type Solver[T float32 | float64] struct {
 	u, v       []float64
 }
 
-// problem is the form in which everything is solved: at most as many rows as columns, and the sum of sign·cost is to be minimised. What is called
-// a cost elsewhere is sign·cost.
+// problem is the form in which everything is solved: at most as many rows as columns, and the sum of sign·cost is to be minimised.
+// What is called a cost elsewhere is sign·cost.
 type problem[T float32 | float64] struct {
 	n, m int
 	cost []T     // shape [n, m]
@@ -148,8 +148,8 @@ func (s *Solver[T]) load(ctx context.Context, rows, cols int, cost []T, opt Opti
 	return nil
 }
 
-// setPrices starts at zero prices or at those given. Adding a constant to all prices changes nothing, so the largest becomes zero: otherwise they
-// would drift downwards from one problem of a sequence to the next.
+// setPrices starts at zero prices or at those given. Adding a constant to all prices changes nothing, so the largest becomes zero:
+// otherwise they would drift downwards from one problem of a sequence to the next.
 func (s *Solver[T]) setPrices(opt Options) {
 	fill(s.price, 0)
 	if len(opt.Prices) == 0 {
@@ -165,7 +165,8 @@ func (s *Solver[T]) setPrices(opt Options) {
 	for _, p := range s.price {
 		top, bottom = max(top, p), min(bottom, p)
 	}
-	// Prices of a wide range would cost the digits that tell costs apart. Optimal ones range over at most 2·n·max|c|, and far less in practice.
+	// Prices of a wide range would cost the digits that tell costs apart. Optimal ones range over at most 2·n·max|c|, and far less
+	// in practice.
 	if !(top-bottom <= float64(s.n)*s.max) {
 		fill(s.price, 0)
 		return

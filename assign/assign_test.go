@@ -166,8 +166,8 @@ func (p problem) isIdentity(colOf []int) bool {
 	return true
 }
 
-// drawProblem draws a problem whose extents are at most limit and whose costs come from a generator that draw picks: ties, wide ranges and
-// forbidden pairs are common.
+// drawProblem draws a problem whose extents are at most limit and whose costs come from a generator that draw picks: ties, wide
+// ranges and forbidden pairs are common.
 func drawProblem(t *rapid.T, limit int) problem {
 	p := problem{
 		rows: rapid.IntRange(0, limit).Draw(t, "rows"),
@@ -214,7 +214,8 @@ func TestSolveEqualsBruteForce(t *testing.T) {
 	})
 }
 
-// Integers leave no room for rounding, so the optimum is met to the bit. Every shape up to 8 by 8, few values and so many ties, some pairs forbidden.
+// Integers leave no room for rounding, so the optimum is met to the bit. Every shape up to 8 by 8, few values and so many ties,
+// some pairs forbidden.
 func TestSolveIntegersExactly(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for rows := range 9 {
@@ -306,11 +307,14 @@ var matrices = map[string]func(rng *rand.Rand, i, j int) float64{
 	},
 }
 
+// shapes are those of problems solved by scans of whole rows and by lists.
+var shapes = [][2]int{{60, 60}, {40, 70}, {70, 40}, {1, 50}, {50, 1}, {150, 150}, {120, 180}, {180, 120}, {3, 200}}
+
 // eachMatrix runs test on every kind of matrix in several shapes, minimising and maximising.
 func eachMatrix(t *testing.T, test func(t *testing.T, p problem)) {
 	for _, kind := range slices.Sorted(maps.Keys(matrices)) {
 		at := matrices[kind]
-		for _, shape := range [][2]int{{60, 60}, {40, 70}, {70, 40}, {1, 50}, {50, 1}} {
+		for _, shape := range shapes {
 			for _, maximize := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%d by %d/maximize=%t", kind, shape[0], shape[1], maximize), func(t *testing.T) {
 					p := problem{rows: shape[0], cols: shape[1], opt: assign.Options{Maximize: maximize}}
@@ -348,7 +352,14 @@ func TestSolveEqualsHungarian(t *testing.T) {
 		if tol := float64(p.rows*p.cols) * 0x1p-50 * p.largest(); math.Abs(r.Value-want) > tol {
 			t.Errorf("value %v, the Hungarian method finds %v", r.Value, want)
 		}
+		if whole := func(c float64) bool { return c == math.Trunc(c) }; allOf(p.cost, whole) && (r.Value != want || r.Gap != 0) {
+			t.Errorf("value %v and gap %v of integers, the Hungarian method finds %v", r.Value, r.Gap, want)
+		}
 	})
+}
+
+func allOf(x []float64, is func(float64) bool) bool {
+	return !slices.ContainsFunc(x, func(c float64) bool { return !is(c) })
 }
 
 // The certificate needs no second solver, so it holds larger problems too: those of the benchmarks, made to be maximised, in every form.
@@ -459,11 +470,11 @@ func TestSolverIsReusable(t *testing.T) {
 	})
 }
 
-// The identity is optimal where every reduced cost of the diagonal is zero and no other is negative; sums of random duals make such a matrix with
-// ties wherever the surplus is zero. Rounded sums would not tell; integers do, exactly.
+// The identity is optimal where every reduced cost of the diagonal is zero and no other is negative; sums of random duals make
+// such a matrix with ties wherever the surplus is zero. Rounded sums would not tell; integers do, exactly.
 func TestIdentityWhereOptimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 40).Draw(t, "n")
+		n := rapid.OneOf(rapid.IntRange(1, 40), rapid.IntRange(128, 140)).Draw(t, "n")
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		p := problem{rows: n, cols: n + rapid.IntRange(0, 5).Draw(t, "free")}
 		u, v := make([]int, p.rows), make([]int, p.cols)
@@ -505,7 +516,7 @@ func TestIdentityBelowRounding(t *testing.T) {
 // Whatever prices a search starts from, it finds an optimum; from the right ones the same one at once.
 func TestStartingPrices(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(1, 30).Draw(t, "n")
+		n := rapid.OneOf(rapid.IntRange(1, 30), rapid.IntRange(128, 140)).Draw(t, "n")
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		cold := problem{rows: n, cols: n, opt: assign.Options{Maximize: rapid.Bool().Draw(t, "maximize")}}
 		for range n * n {
@@ -583,6 +594,15 @@ func TestErrors(t *testing.T) {
 		{"prices of a rectangle", 1, 2, []float64{1, 2}, assign.Options{Prices: []float64{0, 0}}, "need a square problem"},
 		{"too few prices", 2, 2, make([]float64, 4), assign.Options{Prices: []float64{0}}, "1 starting prices for 2"},
 		{"no price", 1, 1, []float64{1}, assign.Options{Prices: []float64{nan}}, "price of column 0 is NaN"},
+		{"NaN in a large matrix", 2, 300, append(make([]float64, 599), nan), assign.Options{}, "cost[1,299] is NaN"},
+		{"NaN in a large, tall matrix", 300, 2, append(make([]float64, 599), nan), assign.Options{}, "cost[299,1] is NaN"},
+		{"too large in a large matrix", 2, 300, append(make([]float64, 599), 1e300), assign.Options{}, "cost[1,299] is 1e+300"},
+		{"infeasible large matrix", 2, 300, slices.Repeat([]float64{inf}, 600), assign.Options{}, assign.ErrInfeasible.Error()},
+		{
+			"infeasible pair of rows in a large matrix", 3, 300,
+			slices.Concat([]float64{1}, slices.Repeat([]float64{inf}, 299), []float64{2}, slices.Repeat([]float64{inf}, 299), make([]float64, 300)),
+			assign.Options{}, assign.ErrInfeasible.Error(),
+		},
 		{"infeasible row", 2, 2, []float64{inf, inf, 1, 2}, assign.Options{}, assign.ErrInfeasible.Error()},
 		{"infeasible pair of rows", 2, 3, []float64{1, inf, inf, 2, inf, inf}, assign.Options{}, assign.ErrInfeasible.Error()},
 	} {
@@ -618,7 +638,12 @@ func (c *countdown) Err() error {
 }
 
 func TestCancel(t *testing.T) {
-	const n = 30
+	for _, n := range []int{30, 140} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) { testCancel(t, n) })
+	}
+}
+
+func testCancel(t *testing.T, n int) {
 	cost := make([]float64, n*n)
 	for i := range cost {
 		cost[i] = float64(1+i/n) * float64(1+i%n) // rank one: reduction does not finish it

@@ -53,12 +53,13 @@ func (s *Solver[T]) takeBest(i int32) {
 	}
 }
 
-// auction is augmenting row reduction (Jonker & Volgenant 1987, section 2, step 3), which is an auction with a minimal bid of zero: a row takes the
-// column it likes best from whoever has it and lowers the column's price until its second best column is as good; the row displaced is next. Every price
-// lowered is of a column that has a row and keeps having one, so free columns stay at price zero, as rectangular problems need.
+// auction is augmenting row reduction (Jonker & Volgenant 1987, section 2, step 3), which is an auction with a minimal bid of
+// zero: a row takes the column it likes best from whoever has it and lowers the column's price until its second best column is as
+// good; the row displaced is next. Every price lowered is of a column that has a row and keeps having one, so free columns stay at
+// price zero, as rectangular problems need.
 //
-// It ends early where lists do not last, since then every row wants the same few columns, and outbidding each other for them is a long way to prices
-// that a search finds at once.
+// It ends early where lists do not last, since then every row wants the same few columns, and outbidding each other for them is a
+// long way to prices that a search finds at once.
 func (s *Solver[T]) auction(ctx context.Context) error {
 	queue := s.unplaced
 	next := 0
@@ -83,8 +84,8 @@ func (s *Solver[T]) auction(ctx context.Context) error {
 	return nil
 }
 
-// bidByList gives row i its best column and returns the row that had it, if one had. It is not ok where no price can be lowered: the row has several best
-// columns, or only one at all.
+// bidByList gives row i its best column and returns the row that had it, if one had. It is not ok where no price can be lowered:
+// the row has several best columns, or only one at all.
 func (s *Solver[T]) bidByList(i int32) (displaced int32, ok bool) {
 	j, least, next := s.best(i)
 	if next > s.lists.beyond[i] {
@@ -132,8 +133,8 @@ func (s *Solver[T]) placeTied() {
 	}
 }
 
-// freeBest is a free column on which row i has its least reduced cost, or none: its own if that is one, then the first in its list, then the
-// first of all.
+// freeBest is a free column on which row i has its least reduced cost, or none: its own if that is one, then the first in its
+// list, then the first of all.
 func (s *Solver[T]) freeBest(i int32, least float64) int32 {
 	if math.IsInf(least, 1) {
 		return none
@@ -164,5 +165,6 @@ func (s *Solver[T]) freeBest(i int32, least float64) int32 {
 	return none
 }
 
-// enoughScans is the number of scans of whole rows after which lists are given up: they do not last, and searches of whole rows cost less.
+// enoughScans is the number of scans of whole rows after which lists are given up: they do not last, and searches of whole rows
+// cost less.
 func (s *Solver[T]) enoughScans() int { return s.n/2 + 64 }

@@ -22,11 +22,12 @@ type settled struct {
 	price float64 // before the search
 }
 
-// augment finds the shortest alternating path from row start to a free column, in reduced costs (Dijkstra's algorithm, one scan of a row per column
-// settled), moves every row along it, and lowers the prices of the columns settled so that reduced costs stay non-negative. Among several nearest columns a free one, which ends the search, comes before others.
+// augment finds the shortest alternating path from row start to a free column, in reduced costs (Dijkstra's algorithm, one scan of
+// a row per column settled), moves every row along it, and lowers the prices of the columns settled so that reduced costs stay
+// non-negative. Among several nearest columns a free one, which ends the search, comes before others.
 //
-// A settled column is taken out of the scans by values that never win instead of by a list of the others: a distance of +Inf and a price of -Inf.
-// The scan then runs straight through memory.
+// A settled column is taken out of the scans by values that never win instead of by a list of the others: a distance of +Inf and a
+// price of -Inf. The scan then runs straight through memory.
 func (s *Solver[T]) augment(start int32) error {
 	w := &s.search
 	w.dist, w.pred, w.done = resize(w.dist, s.m), resize(w.pred, s.m), w.done[:0]

@@ -10,8 +10,9 @@ import (
 	"github.com/rebasin/rebasin/assign"
 )
 
-// kinds are matrices like those that weight matching makes, to be maximised: uniform noise; similarities of unrelated units (product of Gaussians); and of
-// units that are a permuted noisy copy of others (planted), the noise as strong as makes the permutation just recoverable.
+// kinds are matrices like those that weight matching makes, to be maximised: uniform noise; similarities of unrelated units
+// (product of Gaussians); and of units that are a permuted noisy copy of others (planted), the noise as strong as makes the
+// permutation just recoverable.
 var kinds = []struct {
 	name string
 	make func(rng *rand.Rand, n int) []float32
@@ -75,7 +76,8 @@ func BenchmarkSolve(b *testing.B) {
 	}
 }
 
-// BenchmarkWarm solves a matrix again after a small change of every entry, from the prices it had before, as straight-through estimation does.
+// BenchmarkWarm solves a matrix again after a small change of every entry, from the prices it had before, as straight-through
+// estimation does.
 func BenchmarkWarm(b *testing.B) {
 	const n = 512
 	for _, kind := range kinds {

@@ -8,7 +8,8 @@ import (
 	"github.com/rebasin/rebasin/internal/kernel"
 )
 
-// largestCost bounds |c| so that no sum of the search overflows: path lengths stay below 4·n·max|c|, and n below 2⁴⁰. Every float32 is below it.
+// largestCost bounds |c| so that no sum of the search overflows: path lengths stay below 4·n·max|c|, and n below 2⁴⁰. Every
+// float32 is below it.
 const largestCost = 0x1p980
 
 // checkCosts says whether every cost may stand in the matrix, of cols columns as given, and finds the largest.
@@ -40,7 +41,8 @@ func (s *Solver[T]) admit(row []T, i int, largest T) error {
 	return nil
 }
 
-// checkInfinite goes through a row that is not finite: only the infinity that forbids a pair may be in it. It returns the largest finite |x|.
+// checkInfinite goes through a row that is not finite: only the infinity that forbids a pair may be in it. It returns the largest
+// finite |x|.
 func checkInfinite[T float32 | float64](row []T, i int, maximize bool) (largest T, err error) {
 	forbidding, verb := math.Inf(1), "minimising"
 	if maximize {

@@ -1,7 +1,8 @@
 package assign
 
-// expansion is an exact sum of float64s: non-overlapping parts of increasing magnitude whose sum it is (Shewchuk 1997, section 2.4, with zero parts left
-// out). The zero value is the sum zero. It does not grow with the number of terms, only with the range of their exponents.
+// expansion is an exact sum of float64s: non-overlapping parts of increasing magnitude whose sum it is (Shewchuk 1997, section
+// 2.4, with zero parts left out). The zero value is the sum zero. It does not grow with the number of terms, only with the range
+// of their exponents.
 type expansion struct{ parts []float64 }
 
 // reset makes e zero.
@@ -47,7 +48,8 @@ func (e *expansion) round() float64 {
 		k--
 		high, low = twoSum(high, e.parts[k])
 	}
-	// Where low is just half a unit in the last place of high, rounding went to even without having seen the parts below, which break the tie.
+	// Where low is just half a unit in the last place of high, rounding went to even without having seen the parts below, which
+	// break the tie.
 	if k > 0 && low != 0 && (low < 0) == (e.parts[k-1] < 0) {
 		if up := high + 2*low; up-high == 2*low {
 			high = up

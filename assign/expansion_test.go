@@ -8,7 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The sum, its sign and its rounding are those of arithmetic wide enough to be exact, also after cancellation and at the edges of the range.
+// The sum, its sign and its rounding are those of arithmetic wide enough to be exact, also after cancellation and at the edges of
+// the range.
 func TestExpansionIsExact(t *testing.T) {
 	term := rapid.OneOf(
 		rapid.Float64Range(-0x1p980, 0x1p980),

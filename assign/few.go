@@ -8,8 +8,8 @@ import (
 	"github.com/rebasin/rebasin/internal/kernel"
 )
 
-// fewColumns is the number of columns up to which problems are solved by scans of whole rows, in float64 and padded to whole registers by forbidden
-// columns.
+// fewColumns is the number of columns up to which problems are solved by scans of whole rows, in float64 and padded to whole
+// registers by forbidden columns.
 const fewColumns = 127
 
 // fewSearch is the workspace for problems of few columns. Its slices have an element for each column, padding included.

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// listRank is the rank, among the least reduced costs of the 16 lanes of a row, up to which its list reaches: 27 columns on average in a row
-	// without structure, and never fewer than the rank.
+	// listRank is the rank, among the least reduced costs of the 16 lanes of a row, up to which its list reaches: 27 columns on
+	// average in a row without structure, and never fewer than the rank.
 	listRank = 13
 
 	// listRoom is the most columns a list holds.
@@ -24,8 +24,8 @@ type candidate[T float32 | float64] struct {
 
 // lists hold the columns that are best for each row: all that a solution looks at as long as none outside a list could be better.
 //
-// A list is made of the reduced costs c[i,j] - price[j] at one time. Prices only fall, so that reduced costs only rise, and the bound on those
-// outside the list stays one however old the list is. It is exact, since rounding keeps order.
+// A list is made of the reduced costs c[i,j] - price[j] at one time. Prices only fall, so that reduced costs only rise, and the
+// bound on those outside the list stays one however old the list is. It is exact, since rounding keeps order.
 type lists[T float32 | float64] struct {
 	entries []candidate[T] // listRoom for each row, in the order of columns
 	length  []int32        // of the list of each row
@@ -84,7 +84,8 @@ func (s *Solver[T]) listFlat(i int32) error {
 	return nil
 }
 
-// bounds is the least of the lanes and the one of rank listRank, up to which a list is to reach: finite, so that no list holds a forbidden column.
+// bounds is the least of the lanes and the one of rank listRank, up to which a list is to reach: finite, so that no list holds a
+// forbidden column.
 func bounds[T float32 | float64](lanes *[kernel.ScanLanes]T) (least, limit T) {
 	limit = nth(lanes[:], listRank-1)
 	least = limit
@@ -102,8 +103,8 @@ func room[T float32 | float64](least, limit T, m int) int {
 	return m
 }
 
-// store makes the list of row i from the first count columns of l.at, whose reduced costs are in l.values: all up to limit, or where these are
-// equally good, more than a list holds. Nothing but forbidden columns lies beyond the limit unlimited.
+// store makes the list of row i from the first count columns of l.at, whose reduced costs are in l.values: all up to limit, or
+// where these are equally good, more than a list holds. Nothing but forbidden columns lies beyond the limit unlimited.
 func (s *Solver[T]) store(i int32, count int, limit, unlimited float64) {
 	l, row := &s.lists, s.row(i)
 	if limit == unlimited {
@@ -183,8 +184,9 @@ func maxFinite[T float32 | float64]() T {
 	return T(largest)
 }
 
-// nth moves the element of x of the given rank, from 0, to its place, with none before it that is larger and none behind it that is smaller, and
-// returns it (C. A. R. Hoare, "Algorithm 65: Find", Communications of the ACM 4(7), 321-322 (1961), DOI 10.1145/366622.366647).
+// nth moves the element of x of the given rank, from 0, to its place, with none before it that is larger and none behind it that
+// is smaller, and returns it (C. A. R. Hoare, "Algorithm 65: Find", Communications of the ACM 4(7), 321-322 (1961), DOI
+// 10.1145/366622.366647).
 func nth[T float32 | float64](x []T, rank int) T {
 	first, last := 0, len(x)-1
 	for first < last {

@@ -2,8 +2,8 @@ package assign_test
 
 import "math"
 
-// hungarian is the value of the minimal assignment of a [n, m] matrix with n <= m, by the textbook Hungarian method in O(n²m): another algorithm than the
-// package's in code of its own, and slow. It returns +Inf where a forbidden pair cannot be avoided.
+// hungarian is the value of the minimal assignment of a [n, m] matrix with n <= m, by the textbook Hungarian method in O(n²m):
+// another algorithm than the package's in code of its own, and slow. It returns +Inf where a forbidden pair cannot be avoided.
 func hungarian(n, m int, at func(i, j int) float64) float64 {
 	u, v := make([]float64, n+1), make([]float64, m+1)
 	row, way := make([]int, m+1), make([]int, m+1) // 1-based; row[0] is the row being placed

@@ -34,8 +34,9 @@ func (s *Solver[T]) resetPaths() {
 	l.serial = 0
 }
 
-// augmentByLists does what augment does. It goes through the list of a row reached instead of the row, and through the row only when the search comes to the
-// length at which columns outside the list could matter. Rows are searched whole where that happens too often.
+// augmentByLists does what augment does. It goes through the list of a row reached instead of the row, and through the row only
+// when the search comes to the length at which columns outside the list could matter. Rows are searched whole where that happens
+// too often.
 func (s *Solver[T]) augmentByLists(start int32) error {
 	if s.lists.scans > s.enoughScans() {
 		return s.augment(start)
@@ -59,7 +60,8 @@ func (s *Solver[T]) augmentByLists(start int32) error {
 	return nil
 }
 
-// advance works through the events until none is nearer than the nearest free column. It stops, and says so, after enough scans of whole rows.
+// advance works through the events until none is nearer than the nearest free column. It stops, and says so, after enough scans of
+// whole rows.
 func (s *Solver[T]) advance() (enough bool) {
 	w, l := &s.search, &s.listSearch
 	for {
@@ -95,8 +97,8 @@ func (s *Solver[T]) reach(i int32, rent, length float64) {
 	}
 }
 
-// look offers the columns outside the list of row i, at the length where they could matter: first by making a new list, and in a later event of the same
-// search, when prices are as they were and so would be the list, all of them.
+// look offers the columns outside the list of row i, at the length where they could matter: first by making a new list, and in a
+// later event of the same search, when prices are as they were and so would be the list, all of them.
 func (s *Solver[T]) look(i int32, length float64) {
 	l, f := &s.listSearch, &s.lists
 	rent := l.rent[i]

@@ -44,8 +44,8 @@ func scansOf[T Float]() *scans[T] {
 	return (*scans[T])(unsafe.Pointer(scans64))
 }
 
-// LaneMinima stores in least the smallest sign·x[j] of each lane, +Inf for one without elements, and returns the largest |x[j]|, which is NaN or +Inf
-// if any element is. The sign is 1 or -1. With NaN among the elements least is arbitrary.
+// LaneMinima stores in least the smallest sign·x[j] of each lane, +Inf for one without elements, and returns the largest |x[j]|,
+// which is NaN or +Inf if any element is. The sign is 1 or -1. With NaN among the elements least is arbitrary.
 func LaneMinima[T Float](sign T, x []T, least *[ScanLanes]T) (largest T) {
 	return scansOf[T]().laneMinima(sign, x, least)
 }
@@ -70,8 +70,9 @@ func ReducedBelow[T Float](sign T, x []T, v []float64, limit float64, at []int32
 	return scansOf[T]().reducedBelow(sign, x, v, limit, at, room)
 }
 
-// Relax offers every column j the path that goes on through the given row at the length h = (sign·x[j] - Price[j]) - rent, but no less than floor: where
-// h < Dist[j], Dist[j] becomes max(h, floor) and Pred[j] the row. It returns the least distance, +Inf if there is none.
+// Relax offers every column j the path that goes on through the given row at the length h = (sign·x[j] - Price[j]) - rent, but no
+// less than floor: where h < Dist[j], Dist[j] becomes max(h, floor) and Pred[j] the row. It returns the least distance, +Inf if
+// there is none.
 func Relax[T Float](sign T, x []T, p *Path, row int32, rent, floor float64) (least float64) {
 	sameLength("Relax", len(x), len(p.Price), len(p.Dist), len(p.Pred))
 	return scansOf[T]().relax(sign, x, p, row, rent, floor)
@@ -83,8 +84,8 @@ func Equal(x []float64, value float64, at []int32, room int) int {
 	return scans64.equal(x, value, at, room)
 }
 
-// RelaxFew is [Relax] for up to 128 costs in float64, where the length of all slices is a multiple of 8 and not zero. It also returns the columns at the
-// least distance: column j is bit j of low, or bit j-64 of high.
+// RelaxFew is [Relax] for up to 128 costs in float64, where the length of all slices is a multiple of 8 and not zero. It also
+// returns the columns at the least distance: column j is bit j of low, or bit j-64 of high.
 func RelaxFew(x []float64, p *Path, row int32, rent, floor float64) (least float64, low, high uint64) {
 	// One test, since here calls are as long as what they do.
 	if n := len(x); n%8 != 0 || uint(n-8) > 2*scanGroup-8 || n != len(p.Price) || n != len(p.Dist) || n != len(p.Pred) {

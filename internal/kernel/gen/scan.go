@@ -89,7 +89,8 @@ func (g generator) address(param string) operand.Mem {
 	return address.Addr
 }
 
-// reduced computes sign·x - v at the elements first and following. The product is exact, so that the fused operation rounds as a subtraction does.
+// reduced computes sign·x - v at the elements first and following. The product is exact, so that the fused operation rounds as a
+// subtraction does.
 func (f *scanFunc) reduced(v reg.Register, first int) reg.VecVirtual {
 	h := f.vec()
 	x := operand.Mem{Base: f.x, Disp: first * f.bytes}
@@ -247,7 +248,8 @@ func (g generator) signs(parts int, compare func(i int, m reg.GPVirtual)) reg.GP
 	return word
 }
 
-// collect is the loop of below and reducedBelow: found gives a word with a bit for each element of a group that is below the limit. It ends the function.
+// collect is the loop of below and reducedBelow: found gives a word with a bit for each element of a group that is below the
+// limit. It ends the function.
 func (g generator) collect(x reg.Register, bytes int, v reg.Register, found func() reg.GPVirtual) {
 	n := g.Load(g.Param("x").Len(), g.GP64())
 	at := g.Load(g.Param("at").Base(), g.GP64())
@@ -394,8 +396,8 @@ func (f *scanFunc) relax() {
 	f.end()
 }
 
-// shorten replaces the distances d by max(h, floor) and their rows in memory where h < d. The rows are blended rather than stored under a mask,
-// which some processors do slowly.
+// shorten replaces the distances d by max(h, floor) and their rows in memory where h < d. The rows are blended rather than stored
+// under a mask, which some processors do slowly.
 func (f *scanFunc) shorten(h, d, floor, row reg.VecVirtual, pred operand.Mem) {
 	if f.wide {
 		shorter, rows := f.K(), f.YMM()
