@@ -20,6 +20,7 @@ import (
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/symmetry"
+	"github.com/rebasin/rebasin/tensor"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -206,7 +207,7 @@ func TestDemoResult(t *testing.T) {
 		if m.Midpoint.Train.Loss < best {
 			t.Errorf("%s has training loss %v, the best, %s, has %v", name, m.Midpoint.Train.Loss, r.Best, best)
 		}
-		if m.MaxDeviation > symmetry.Tolerance || m.Status == "" {
+		if m.MaxDeviation > symmetry.Tolerance || m.Rounding > maxRounding || m.Status == "" {
 			t.Errorf("%s: %+v", name, m)
 		}
 		for _, barrier := range []struct{ chord, paper, ends float64 }{
@@ -233,6 +234,25 @@ func TestDemoResult(t *testing.T) {
 		if len(row) != len(header) {
 			t.Errorf("row %v under header %v", row, header)
 		}
+	}
+}
+
+// TestDemoRefusesAnotherFunction: a model that computes something else than B must not pass as an alignment of it.
+func TestDemoRefusesAnotherFunction(t *testing.T) {
+	ctx := context.Background()
+	d := &demo{opt: tiny(t, t.TempDir()).withDefaults(), result: &DemoResult{Methods: map[string]*Method{}}, aligned: map[string]map[string]*tensor.Tensor{}}
+	defer d.close()
+	if err := errors.Join(d.load(ctx), d.train(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	var m Method
+	if err := d.apply(ctx, "random", d.sym.Random(rand.New(rand.NewPCG(1, 1))), &m); err != nil || m.Rounding == 0 || m.Rounding > 1e-5 {
+		t.Errorf("a random alignment: %+v, error %v", m, err)
+	}
+	// The layout of the first layer's bias is lost, so that it stays where it is.
+	delete(d.sym.Layouts, "fc1.bias")
+	if err := d.apply(ctx, "wrong", d.sym.Random(rand.New(rand.NewPCG(1, 1))), &m); err == nil || !strings.Contains(err.Error(), "wrong: the aligned model differs") {
+		t.Errorf("error %v of an alignment that changes the function", err)
 	}
 }
 
@@ -298,7 +318,7 @@ func TestDemoReport(t *testing.T) {
 	r := mustDemo(t, opt)
 	page := string(folder(t, opt.Dir)["report.html"])
 	for _, want := range []string{
-		"12, 9 units", "stripes", percent(r.Endpoints[1].Test.Accuracy), loss(r.Methods["ste"].Midpoint.Train.Loss), "all 700 test images", "merged.safetensors", "<svg",
+		"12, 9 units", "stripes", percent(r.Endpoints[1].Test.Accuracy), loss(r.Methods["ste"].Midpoint.Train.Loss), "all 700 test images in float32, and on 700 of them", "merged.safetensors", "<svg",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not on the page", want)

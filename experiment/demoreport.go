@@ -108,7 +108,7 @@ func (d *demo) document(curve, training, trace *report.Figure) (report.Document,
 			{
 				Heading: "The alignments",
 				Text: fmt.Sprintf("The network has 10^%.2f symmetries: orders of its hidden units that compute the same function. Each aligned model was compared with the "+
-					"original on all %d test images in float64.", r.Log10, d.test.Len()),
+					"original on all %d test images in float32, and on %d of them in float64.", r.Log10, d.test.Len(), min(exactSamples, d.test.Len())),
 				Tables: []report.Table{d.methodTable()}, Figures: []*report.Figure{trace},
 			},
 			{Heading: "The training", Figures: []*report.Figure{training}},
@@ -138,12 +138,12 @@ func (d *demo) dataName() string {
 
 func (d *demo) methodTable() report.Table {
 	t := report.Table{
-		Caption: "What each algorithm did. The deviation is relative to the largest output.",
-		Header:  []string{"algorithm", "sweeps or steps", "ended", "deviation of outputs"},
+		Caption: "What each algorithm did. The deviation of the outputs is relative to the largest.",
+		Header:  []string{"algorithm", "sweeps or steps", "ended", "deviation in float32", "in float64"},
 	}
 	for _, name := range DemoMethods[1:] {
 		m := d.result.Methods[name]
-		t.Rows = append(t.Rows, []string{methodTitles[name], fmt.Sprint(m.Sweeps), m.Status, fmt.Sprintf("%.1e", m.MaxDeviation)})
+		t.Rows = append(t.Rows, []string{methodTitles[name], fmt.Sprint(m.Sweeps), m.Status, fmt.Sprintf("%.1e", m.Rounding), fmt.Sprintf("%.1e", m.MaxDeviation)})
 	}
 	return t
 }
