@@ -6,7 +6,7 @@ import (
 )
 
 // bidsPerRow bounds the auction: rows that outbid each other by small steps would otherwise go on for as long as the costs have steps.
-const bidsPerRow = 8
+const bidsPerRow = 16
 
 // placeByLists finds an optimal assignment and its prices by lists. The costs are checked in passing where they were not before.
 func (s *Solver[T]) placeByLists(ctx context.Context) error {

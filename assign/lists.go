@@ -27,7 +27,7 @@ type candidate[T float32 | float64] struct {
 // A list is made of the reduced costs c[i,j] - price[j] at one time. Prices only fall, so that reduced costs only rise, and the
 // bound on those outside the list stays one however old the list is. It is exact, since rounding keeps order.
 type lists[T float32 | float64] struct {
-	entries []candidate[T] // listRoom for each row, in the order of columns
+	entries []candidate[T] // listRoom for each row
 	length  []int32        // of the list of each row
 	beyond  []float64      // lower bound on the reduced costs of the columns that are not in the list of each row
 	scans   int            // of whole rows, but for those that made the first list of each
@@ -140,22 +140,38 @@ func (s *Solver[T]) store(i int32, count int, limit, unlimited float64) {
 	l.length[i], l.beyond[i] = int32(kept), limit
 }
 
-// best is the best column in the list of row i, its reduced cost, and the next reduced cost in the list, +Inf if there is none.
+// best is the best column in the list of row i, its reduced cost, and the next reduced cost in the list, +Inf if there is none. It moves these two to the
+// front, where they most often still are the best the next time: then all other comparisons go one way, and the processor foresees them.
 func (s *Solver[T]) best(i int32) (at int32, least, next float64) {
-	price := s.price
-	at, least, next = none, math.Inf(1), math.Inf(1)
-	for _, c := range s.lists.of(i) {
+	price, list := s.price, s.lists.of(i)
+	first, second := 0, 0
+	least, next = math.Inf(1), math.Inf(1)
+	for k, c := range list {
 		h := float64(c.cost) - price[c.col]
 		if h >= next {
 			continue
 		}
 		if h < least {
-			at, least, next = c.col, h, least
+			first, second = k, first
+			least, next = h, least
 		} else {
-			next = h
+			second, next = k, h
 		}
 	}
-	return at, least, next
+	if len(list) < 2 {
+		if len(list) == 0 {
+			return none, least, next
+		}
+		return list[0].col, least, next
+	}
+	list[0], list[first] = list[first], list[0]
+	if second == 0 {
+		second = first // where the swap has put it
+	}
+	if second != 0 {
+		list[1], list[second] = list[second], list[1]
+	}
+	return list[0].col, least, next
 }
 
 // least is the smallest reduced cost of row i.
