@@ -246,12 +246,13 @@ func TestDemoRefusesAnotherFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	var m Method
-	if err := d.apply(ctx, "random", d.sym.Random(rand.New(rand.NewPCG(1, 1))), &m); err != nil || m.Rounding == 0 || m.Rounding > 1e-5 {
+	random := d.sym.Random(rand.New(rand.NewPCG(1, 1)))
+	if err := d.apply(ctx, "random", random, &m); err != nil || m.Rounding == 0 || m.Rounding > 1e-5 {
 		t.Errorf("a random alignment: %+v, error %v", m, err)
 	}
 	// The layout of the first layer's bias is lost, so that it stays where it is.
 	delete(d.sym.Layouts, "fc1.bias")
-	if err := d.apply(ctx, "wrong", d.sym.Random(rand.New(rand.NewPCG(1, 1))), &m); err == nil || !strings.Contains(err.Error(), "wrong: the aligned model differs") {
+	if err := d.apply(ctx, "wrong", random, &m); err == nil || !strings.Contains(err.Error(), "wrong: the aligned model differs") {
 		t.Errorf("error %v of an alignment that changes the function", err)
 	}
 }
@@ -305,7 +306,9 @@ func TestDemoJSON(t *testing.T) {
 		}
 	}
 	// Names are matched without regard to case above; the fixed ones are in lower case.
-	for _, key := range []string{`"endpoints":[{"train":{"loss":`, `"midpoint":{"train":{"loss":`, `"barrier":{"train":{"chord":`, `"paper":`, `"files":{"report":`} {
+	for _, key := range []string{
+		`"endpoints":[{"train":{"loss":`, `"midpoint":{"train":{"loss":`, `"barrier":{"train":{"chord":`, `"paper":`, `"files":{"report":`,
+	} {
 		if !strings.Contains(string(text), key) {
 			t.Errorf("no %s in %s", key, text)
 		}
@@ -318,7 +321,8 @@ func TestDemoReport(t *testing.T) {
 	r := mustDemo(t, opt)
 	page := string(folder(t, opt.Dir)["report.html"])
 	for _, want := range []string{
-		"12, 9 units", "stripes", percent(r.Endpoints[1].Test.Accuracy), loss(r.Methods["ste"].Midpoint.Train.Loss), "all 700 test images in float32, and on 700 of them", "merged.safetensors", "<svg",
+		"12, 9 units", "stripes", percent(r.Endpoints[1].Test.Accuracy), loss(r.Methods["ste"].Midpoint.Train.Loss),
+		"all 700 test images in float32, and on 700 of them", "merged.safetensors", "<svg",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not on the page", want)

@@ -101,8 +101,11 @@ func (d *demo) document(curve, training, trace *report.Figure) (report.Document,
 		Sections: []report.Section{
 			{
 				Heading: "The way between the models",
-				Text:    "Each point is a network whose weights are a mixture of the two. A barrier is how far the loss rises above the straight line between the ends.",
-				Tables:  []report.Table{{Caption: "Ends and midpoints. Barriers are those of the loss, over the chord between the ends.", Header: header, Rows: rows}},
+				Text: "Each point is a network whose weights are a mixture of the two. A barrier is how far the loss rises above the straight line between " +
+					"the ends.",
+				Tables: []report.Table{{
+					Caption: "Ends and midpoints. Barriers are those of the loss, over the chord between the ends.", Header: header, Rows: rows,
+				}},
 				Figures: []*report.Figure{curve},
 			},
 			{
@@ -115,8 +118,10 @@ func (d *demo) document(curve, training, trace *report.Figure) (report.Document,
 		},
 	}
 	doc.Meta = []report.Field{
-		{Name: "rebasin", Value: d.opt.Version}, {Name: "seed", Value: fmt.Sprint(r.Seed)},
-		{Name: "training images measured on", Value: fmt.Sprint(d.subset.Len())}, {Name: "test images", Value: fmt.Sprint(d.test.Len())},
+		{Name: "rebasin", Value: d.opt.Version},
+		{Name: "seed", Value: fmt.Sprint(r.Seed)},
+		{Name: "training images measured on", Value: fmt.Sprint(d.subset.Len())},
+		{Name: "test images", Value: fmt.Sprint(d.test.Len())},
 	}
 	for _, path := range append(append([]string{}, r.Files.Models...), r.Files.Aligned, r.Files.Merged) {
 		hash, err := checkpoint.Hash(path)
@@ -143,7 +148,9 @@ func (d *demo) methodTable() report.Table {
 	}
 	for _, name := range DemoMethods[1:] {
 		m := d.result.Methods[name]
-		t.Rows = append(t.Rows, []string{methodTitles[name], fmt.Sprint(m.Sweeps), m.Status, fmt.Sprintf("%.1e", m.Rounding), fmt.Sprintf("%.1e", m.MaxDeviation)})
+		t.Rows = append(t.Rows, []string{
+			methodTitles[name], fmt.Sprint(m.Sweeps), m.Status, fmt.Sprintf("%.1e", m.Rounding), fmt.Sprintf("%.1e", m.MaxDeviation),
+		})
 	}
 	return t
 }

@@ -27,8 +27,8 @@ func Methods() []Method { return []Method{Lerp, Slerp} }
 // collinear is the sine of the angle below which the great circle is not defined to single precision.
 const collinear = 1e-6
 
-// Combine returns the point at λ between two tensors of the same name, shape and dtype: a at λ = 0, b at λ = 1, to the bit, and then it may be that
-// very tensor. Errors name the tensor.
+// Combine returns the point at λ between two tensors of the same name, shape and dtype: a at λ = 0, b at λ = 1, to the bit, and then it may be
+// that very tensor. Errors name the tensor.
 func Combine(method Method, name string, a, b *tensor.Tensor, lambda float64) (*tensor.Tensor, error) {
 	if a.DType() != b.DType() || !a.Shape().Equal(b.Shape()) {
 		return nil, fmt.Errorf("merge: tensor %q is %v %v and %v %v", name, a.DType(), a.Shape(), b.DType(), b.Shape())

@@ -171,7 +171,8 @@ func TestExecute(t *testing.T) {
 		}
 		return s
 	}
-	p := mustPlan(t, counted(source("a", pa, mixedNames...)), counted(source("b", pb, "f16", "bf16", "f32", "f64", "ids")), merge.Lerp, [2]float64{.25, .75})
+	a, b := counted(source("a", pa, mixedNames...)), counted(source("b", pb, "f16", "bf16", "f32", "f64", "ids"))
+	p := mustPlan(t, a, b, merge.Lerp, [2]float64{.25, .75})
 	var files [2][]byte
 	for i := range files {
 		loads = nil

@@ -10,9 +10,9 @@ const (
 	SearchSteps = gridPoints + goldenSteps
 )
 
-// SearchLambda returns the λ in [0, 1] with the lowest loss among those asked for, the first of equals, and its loss. The grid bounds the valley to two
-// of its cells, golden section (Kiefer 1953, Sequential minimax search for a maximum, doi:10.1090/S0002-9939-1953-0055639-3) narrows it to
-// 0.003. A loss that is NaN counts as infinite. The first error of loss ends the search and is returned.
+// SearchLambda returns the λ in [0, 1] with the lowest loss among those asked for, the first of equals, and its loss. The grid bounds the valley
+// to two of its cells, golden section (Kiefer 1953, Sequential minimax search for a maximum, doi:10.1090/S0002-9939-1953-0055639-3) narrows it
+// to 0.003. A loss that is NaN counts as infinite. The first error of loss ends the search and is returned.
 func SearchLambda(loss func(lambda float64) (float64, error)) (lambda, best float64, err error) {
 	best = math.Inf(1)
 	ask := func(l float64) float64 {

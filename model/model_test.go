@@ -203,24 +203,97 @@ func TestOpenErrors(t *testing.T) {
 		opt    model.Options
 		want   string
 	}{
-		"missing":        {with("fc2.bias", nil), meta(arch), model.Options{}, `tensor "fc2.bias" of the mlp is missing`},
-		"shape":          {with("fc2.weight", tensor.New(tensor.F32, tensor.Shape{6, 5})), meta(arch), model.Options{}, `tensor "fc2.weight" has shape [6 5], the mlp needs [5 6]`},
-		"rank":           {with("fc2.bias", tensor.New(tensor.F32, tensor.Shape{5, 1})), meta(arch), model.Options{}, `tensor "fc2.bias" has shape [5 1], the mlp needs [5]`},
-		"integers":       {with("fc3.bias", tensor.New(tensor.I32, tensor.Shape{3})), meta(arch), model.Options{}, `tensor "fc3.bias" is I32, the mlp needs a floating-point type`},
-		"carried dtype":  {with("fc3.bias", tensor.New(tensor.F8E4M3, tensor.Shape{3})), meta(arch), model.Options{}, `tensor "fc3.bias" is F8_E4M3`},
-		"unknown arch":   {initial(t, small, 1), nil, model.Options{Arch: "vgg16"}, `unknown architecture "vgg16"`},
-		"not an mlp":     {params{"conv.weight": tensor.New(tensor.F32, tensor.Shape{2, 2, 3, 3})}, nil, model.Options{Arch: "mlp"}, "as an mlp: "},
-		"gap":            {with("fc2.weight", nil), nil, model.Options{Arch: "mlp"}, `tensor "fc2.weight" is missing`},
-		"left over":      {with("ema.weight", tensor.New(tensor.F32, tensor.Shape{2})), nil, model.Options{Arch: "mlp"}, `tensor "ema.weight" of shape [2] has no place`},
-		"no JSON":        {initial(t, small, 1), meta("mlp"), model.Options{}, "architecture"},
-		"unknown field":  {initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"classes":3,"experts":8}`), model.Options{}, `unknown field "experts"`},
-		"unknown in it":  {initial(t, small, 1), meta(`{"arch":"transformer","input":[4],"classes":3}`), model.Options{}, `unknown architecture "transformer"`},
-		"huge width":     {initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"classes":3,"width":4000000}`), model.Options{}, `tensor "fc1.weight" has shape [6 4], the mlp needs`},
-		"overflow":       {initial(t, small, 1), meta(`{"arch":"mlp","input":[2147483648,2147483648,2147483648],"classes":3}`), model.Options{}, "input"},
-		"too wide":       {initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"hidden":[9000000000000000000],"classes":3}`), model.Options{}, "is not possible"},
-		"negative":       {initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"hidden":[-6,5],"classes":3}`), model.Options{}, "extent -6"},
-		"too deep":       {initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"hidden":[` + layers + `1],"classes":3}`), model.Options{}, "hidden layers exceed"},
-		"huge but legal": {initial(t, small, 1), meta(`{"arch":"mlp","input":[2147483648],"hidden":[2147483648,2147483648],"classes":2147483648}`), model.Options{}, `tensor "fc1.weight" has shape [6 4]`},
+		"missing": {
+			with("fc2.bias", nil), meta(arch),
+			model.Options{},
+			`tensor "fc2.bias" of the mlp is missing`,
+		},
+		"shape": {
+			with("fc2.weight", tensor.New(tensor.F32, tensor.Shape{6, 5})), meta(arch),
+			model.Options{},
+			`tensor "fc2.weight" has shape [6 5], the mlp needs [5 6]`,
+		},
+		"rank": {
+			with("fc2.bias", tensor.New(tensor.F32, tensor.Shape{5, 1})), meta(arch),
+			model.Options{},
+			`tensor "fc2.bias" has shape [5 1], the mlp needs [5]`,
+		},
+		"integers": {
+			with("fc3.bias", tensor.New(tensor.I32, tensor.Shape{3})), meta(arch),
+			model.Options{},
+			`tensor "fc3.bias" is I32, the mlp needs a floating-point type`,
+		},
+		"carried dtype": {
+			with("fc3.bias", tensor.New(tensor.F8E4M3, tensor.Shape{3})), meta(arch),
+			model.Options{},
+			`tensor "fc3.bias" is F8_E4M3`,
+		},
+		"unknown arch": {
+			initial(t, small, 1), nil,
+			model.Options{Arch: "vgg16"},
+			`unknown architecture "vgg16"`,
+		},
+		"not an mlp": {
+			params{"conv.weight": tensor.New(tensor.F32, tensor.Shape{2, 2, 3, 3})},
+			nil,
+			model.Options{Arch: "mlp"},
+			"as an mlp: ",
+		},
+		"gap": {
+			with("fc2.weight", nil), nil,
+			model.Options{Arch: "mlp"},
+			`tensor "fc2.weight" is missing`,
+		},
+		"left over": {
+			with("ema.weight", tensor.New(tensor.F32, tensor.Shape{2})), nil,
+			model.Options{Arch: "mlp"},
+			`tensor "ema.weight" of shape [2] has no place`,
+		},
+		"no JSON": {
+			initial(t, small, 1), meta("mlp"),
+			model.Options{},
+			"architecture",
+		},
+		"unknown field": {
+			initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"classes":3,"experts":8}`),
+			model.Options{},
+			`unknown field "experts"`,
+		},
+		"unknown in it": {
+			initial(t, small, 1), meta(`{"arch":"transformer","input":[4],"classes":3}`),
+			model.Options{},
+			`unknown architecture "transformer"`,
+		},
+		"huge width": {
+			initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"classes":3,"width":4000000}`),
+			model.Options{},
+			`tensor "fc1.weight" has shape [6 4], the mlp needs`,
+		},
+		"overflow": {
+			initial(t, small, 1), meta(`{"arch":"mlp","input":[2147483648,2147483648,2147483648],"classes":3}`),
+			model.Options{},
+			"input",
+		},
+		"too wide": {
+			initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"hidden":[9000000000000000000],"classes":3}`),
+			model.Options{},
+			"is not possible",
+		},
+		"negative": {
+			initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"hidden":[-6,5],"classes":3}`),
+			model.Options{},
+			"extent -6",
+		},
+		"too deep": {
+			initial(t, small, 1), meta(`{"arch":"mlp","input":[4],"hidden":[` + layers + `1],"classes":3}`),
+			model.Options{},
+			"hidden layers exceed",
+		},
+		"huge but legal": {
+			initial(t, small, 1), meta(`{"arch":"mlp","input":[2147483648],"hidden":[2147483648,2147483648],"classes":2147483648}`),
+			model.Options{},
+			`tensor "fc1.weight" has shape [6 4]`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := save(t, tt.params, nil, tt.meta)

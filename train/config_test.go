@@ -16,15 +16,18 @@ func TestRate(t *testing.T) {
 	}{
 		"constant": {Schedule{Name: "constant"}, 100, 10, map[int]float64{0: peak, 1: peak, 99: peak}},
 		"cosine": {
-			Schedule{Name: "cosine"}, 100, 10,
+			Schedule{Name: "cosine"},
+			100, 10,
 			map[int]float64{0: peak, 25: peak * (1 + half) / 2, 50: peak / 2, 75: peak * (1 - half) / 2, 100: 0},
 		},
 		"constant, warm-up": {
-			Schedule{Name: "constant", WarmupEpochs: 2}, 100, 10,
+			Schedule{Name: "constant", WarmupEpochs: 2},
+			100, 10,
 			map[int]float64{0: peak / 20, 9: peak / 2, 19: peak, 20: peak, 99: peak},
 		},
 		"cosine, warm-up": {
-			Schedule{Name: "cosine", WarmupEpochs: 2}, 100, 10,
+			Schedule{Name: "cosine", WarmupEpochs: 2},
+			100, 10,
 			map[int]float64{0: peak / 20, 19: peak, 20: peak, 40: peak * (1 + half) / 2, 60: peak / 2, 100: 0},
 		},
 		"warm-up of part of an epoch": {Schedule{Name: "constant", WarmupEpochs: .25}, 20, 10, map[int]float64{0: peak / 2.5, 1: peak * 2 / 2.5, 2: peak}},

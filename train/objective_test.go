@@ -176,7 +176,8 @@ func TestObjectiveErrors(t *testing.T) {
 		t.Errorf("error %v of a missing tensor", err)
 	}
 	classes := mustObjective(t, g, newBlobs(12, 4, 5, 6), data, 5)
-	if _, err := classes.Gradient(ctx, 0, params, newGrad(params)); err == nil || !strings.Contains(err.Error(), "3 outputs per sample, the data has 4 classes") {
+	const want = "3 outputs per sample, the data has 4 classes"
+	if _, err := classes.Gradient(ctx, 0, params, newGrad(params)); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v of wrong classes", err)
 	}
 }

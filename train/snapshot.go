@@ -48,7 +48,8 @@ func (t *trainer) snapshot() error {
 	}
 	t.saved = t.step
 	s := &Snapshot{
-		Config: t.cfg, Subject: t.opt.Subject, Data: fingerprint(t.data), Step: t.step, History: slices.Clone(t.history), Sum: t.sum, Correct: t.correct, Seen: t.seen,
+		Config: t.cfg, Subject: t.opt.Subject, Data: fingerprint(t.data),
+		Step: t.step, History: slices.Clone(t.history), Sum: t.sum, Correct: t.correct, Seen: t.seen,
 		Tensors: map[string]*tensor.Tensor{},
 	}
 	for _, part := range t.state() {
