@@ -601,7 +601,8 @@ func TestErrors(t *testing.T) {
 		{
 			"infeasible pair of rows in a large matrix", 3, 300,
 			slices.Concat([]float64{1}, slices.Repeat([]float64{inf}, 299), []float64{2}, slices.Repeat([]float64{inf}, 299), make([]float64, 300)),
-			assign.Options{}, assign.ErrInfeasible.Error(),
+			assign.Options{},
+			assign.ErrInfeasible.Error(),
 		},
 		{"infeasible row", 2, 2, []float64{inf, inf, 1, 2}, assign.Options{}, assign.ErrInfeasible.Error()},
 		{"infeasible pair of rows", 2, 3, []float64{1, inf, inf, 2, inf, inf}, assign.Options{}, assign.ErrInfeasible.Error()},

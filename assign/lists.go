@@ -10,7 +10,7 @@ import (
 const (
 	// listRank is the rank, among the least reduced costs of the 16 lanes of a row, up to which its list reaches: 27 columns on
 	// average in a row without structure, and never fewer than the rank.
-	listRank = 13
+	listRank = kernel.ScanLanes - 3
 
 	// listRoom is the most columns a list holds.
 	listRoom = 48
@@ -62,9 +62,6 @@ func (s *Solver[T]) list(i int32) {
 	kernel.ReducedLaneMinima(s.sign, row, s.price, &l.reducedLanes)
 	least, limit := bounds(&l.reducedLanes)
 	count := kernel.ReducedBelow(s.sign, row, s.price, limit, l.at, room(least, limit, s.m))
-	for k, j := range l.at[:count] {
-		l.values[k] = s.at(i, j) - s.price[j]
-	}
 	s.store(i, count, limit, math.MaxFloat64)
 }
 
@@ -77,23 +74,34 @@ func (s *Solver[T]) listFlat(i int32) error {
 	}
 	least, limit := bounds(&l.lanes)
 	count := kernel.Below(s.sign, row, limit, l.at, room(least, limit, s.m))
-	for k, j := range l.at[:count] {
-		l.values[k] = float64(s.sign * row[j])
-	}
 	s.store(i, count, float64(limit), float64(maxFinite[T]()))
 	return nil
 }
 
 // bounds is the least of the lanes and the one of rank listRank, up to which a list is to reach: finite, so that no list holds a
-// forbidden column.
+// forbidden column. It keeps the four largest in order, as integers, for which the compiler has minima and maxima without branches.
 func bounds[T float32 | float64](lanes *[kernel.ScanLanes]T) (least, limit T) {
-	limit = nth(lanes[:], listRank-1)
-	least = limit
-	for _, x := range lanes[:listRank] {
-		least = min(least, x)
+	const lowest = math.MinInt64
+	low, a, b, c, d := int64(math.MaxInt64), int64(lowest), int64(lowest), int64(lowest), int64(lowest)
+	for _, x := range lanes {
+		k := ordinal(float64(x))
+		low = min(low, k)
+		a, k = max(a, k), min(a, k)
+		b, k = max(b, k), min(b, k)
+		c, k = max(c, k), min(c, k)
+		d = max(d, k)
 	}
-	return least, min(limit, maxFinite[T]())
+	return T(ofOrdinal(low)), min(T(ofOrdinal(d)), maxFinite[T]())
 }
+
+// ordinal maps float64s to integers in the same order.
+func ordinal(x float64) int64 {
+	k := int64(math.Float64bits(x))
+	return k ^ int64(uint64(k>>63)>>1)
+}
+
+// ofOrdinal is the inverse of ordinal.
+func ofOrdinal(k int64) float64 { return math.Float64frombits(uint64(k ^ int64(uint64(k>>63)>>1))) }
 
 // room is how many columns up to limit are worth finding. Where all of them are equally good it is hardly more than a list holds.
 func room[T float32 | float64](least, limit T, m int) int {
@@ -103,41 +111,51 @@ func room[T float32 | float64](least, limit T, m int) int {
 	return m
 }
 
-// store makes the list of row i from the first count columns of l.at, whose reduced costs are in l.values: all up to limit, or
-// where these are equally good, more than a list holds. Nothing but forbidden columns lies beyond the limit unlimited.
+// store makes the list of row i from the first count columns of l.at: all whose reduced costs are up to limit, or where these are equally
+// good, more than a list holds. Nothing but forbidden columns lies beyond the limit unlimited.
 func (s *Solver[T]) store(i int32, count int, limit, unlimited float64) {
 	l, row := &s.lists, s.row(i)
 	if limit == unlimited {
 		limit = math.Inf(1)
 	}
-	ties := listRoom // how many at the limit there is room for
 	if count > listRoom {
-		ranked := l.ranked[:count]
-		copy(ranked, l.values)
-		limit = nth(ranked, listRoom) // the best that is left out
-		for _, h := range ranked[:listRoom] {
-			if h < limit {
-				ties--
-			}
+		count, limit = s.narrow(i, count)
+	}
+	entries := l.entries[int(i)*listRoom:][:count]
+	for k, j := range l.at[:count] {
+		entries[k] = candidate[T]{j, s.sign * row[j]}
+	}
+	l.length[i], l.beyond[i] = int32(count), limit
+}
+
+// narrow leaves the best of the first count columns of l.at, as many as a list holds, and returns their number and the least reduced cost of
+// the others.
+func (s *Solver[T]) narrow(i int32, count int) (kept int, limit float64) {
+	l := &s.lists
+	for k, j := range l.at[:count] {
+		l.values[k] = s.at(i, j) - s.price[j]
+	}
+	ranked := l.ranked[:count]
+	copy(ranked, l.values)
+	limit = nth(ranked, listRoom)
+	ties := listRoom // how many at the limit there is room for
+	for _, h := range ranked[:listRoom] {
+		if h < limit {
+			ties--
 		}
 	}
-	entries := l.entries[int(i)*listRoom:][:listRoom]
-	kept := 0
 	for k, j := range l.at[:count] {
 		h := l.values[k]
-		if h > limit {
+		if h > limit || h == limit && ties == 0 {
 			continue
 		}
 		if h == limit {
-			if ties == 0 {
-				continue
-			}
 			ties--
 		}
-		entries[kept] = candidate[T]{j, s.sign * row[j]}
+		l.at[kept] = j
 		kept++
 	}
-	l.length[i], l.beyond[i] = int32(kept), limit
+	return kept, limit
 }
 
 // best is the best column in the list of row i, its reduced cost, and the next reduced cost in the list, +Inf if there is none. It moves these two to the

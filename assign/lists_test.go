@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/rebasin/rebasin/internal/kernel"
 )
 
 func TestNthIsThatOfSorted(t *testing.T) {
@@ -22,6 +24,19 @@ func TestNthIsThatOfSorted(t *testing.T) {
 			if k < rank && v > sorted[rank] || k > rank && v < sorted[rank] {
 				t.Fatalf("%v at %d of %v, on the wrong side of %v", v, k, x, sorted[rank])
 			}
+		}
+	})
+}
+
+// The bounds are the least lane and the fourth largest, whatever the signs, the ties and the infinities.
+func TestBoundsAreThoseOfSorted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		value := rapid.OneOf(rapid.Float32Range(-3, 3), rapid.SampledFrom([]float32{0, -1, 1, float32(math.Inf(1)), math.MaxFloat32}))
+		lanes := [kernel.ScanLanes]float32(rapid.SliceOfN(value, kernel.ScanLanes, kernel.ScanLanes).Draw(t, "lanes"))
+		least, limit := bounds(&lanes)
+		sorted := slices.Sorted(slices.Values(lanes[:]))
+		if want := min(sorted[listRank-1], math.MaxFloat32); least != sorted[0] || limit != want {
+			t.Errorf("%v and %v, want %v and %v", least, limit, sorted[0], want)
 		}
 	})
 }
