@@ -55,7 +55,7 @@ func (m *matchFlags) register(c *cobra.Command) {
 	f.IntVar(&m.restarts, "restarts", 1, "descents of weight matching; the best objective is kept")
 	f.IntVar(&m.steps, "steps", 100, "steps of the straight-through estimator")
 	f.IntVar(&m.batch, "batch", 500, "batch size of the straight-through estimator")
-	f.Float64Var(&m.lr, "lr", 1e-3, "learning rate of the straight-through estimator")
+	f.Float64Var(&m.lr, "lr", 1e-2, "learning rate of the straight-through estimator")
 	f.Uint64Var(&m.seed, "seed", 0, "seed of orders, restarts and batches")
 }
 
