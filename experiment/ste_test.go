@@ -15,7 +15,7 @@ import (
 )
 
 // TestStraightThroughEarnsItsPlace takes networks so narrow (784-32-32-32-10) that aligned weights do not yet make a good midpoint: after weight
-// matching its training loss is .7 to 2.6, of networks that have .05 themselves. The straight-through estimator, at its defaults, must bring it to at
+// matching its training loss is .7 to 2.6, of networks that have .1 themselves. The straight-through estimator, at its defaults, must bring it to at
 // most 60 % of that, for each of five pairs of seeds, within 400 steps. It comes to .35 to .47.
 func TestStraightThroughEarnsItsPlace(t *testing.T) {
 	if testing.Short() {
