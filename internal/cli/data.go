@@ -21,7 +21,7 @@ type dataFlags struct {
 
 func (d *dataFlags) register(c *cobra.Command, use string) {
 	c.Flags().StringVar(&d.name, "data", "", "data set "+use+": "+strings.Join(dataset.Names(), ", "))
-	c.Flags().StringVar(&d.normalize, "normalize", "", "MEAN[,..]:STD[,..] that the model expects of pixels in [0, 1]")
+	c.Flags().StringVar(&d.normalize, "normalize", "", "MEAN[,..]:STD[,..] that the model expects of pixels in [0, 1]; models trained here remember it")
 	choices(c, "data", dataset.Names()...)
 }
 
@@ -49,14 +49,23 @@ func (d *dataFlags) require() error {
 	return d.check()
 }
 
-// normalization parses --normalize; nil is none.
+// normalization is what --normalize says; nil is none.
 func (d *dataFlags) normalization() (*dataset.Normalization, error) {
-	if d.normalize == "" {
+	n, err := parseNormalization(d.normalize)
+	if err != nil {
+		return nil, usagef("--normalize %w", err)
+	}
+	return n, nil
+}
+
+// parseNormalization reads the form of --normalize; nothing is nil, no normalization.
+func parseNormalization(text string) (*dataset.Normalization, error) {
+	if text == "" {
 		return nil, nil
 	}
-	mean, std, ok := strings.Cut(d.normalize, ":")
+	mean, std, ok := strings.Cut(text, ":")
 	if !ok {
-		return nil, usagef("--normalize %q: the form is MEAN[,..]:STD[,..]", d.normalize)
+		return nil, fmt.Errorf("%q: the form is MEAN[,..]:STD[,..]", text)
 	}
 	var n dataset.Normalization
 	for _, part := range []struct {
@@ -66,7 +75,7 @@ func (d *dataFlags) normalization() (*dataset.Normalization, error) {
 		for s := range strings.SplitSeq(part.text, ",") {
 			x, err := strconv.ParseFloat(strings.TrimSpace(s), 32)
 			if err != nil {
-				return nil, usagef("--normalize %q: %q is not a number", d.normalize, s)
+				return nil, fmt.Errorf("%q: %q is not a number", text, s)
 			}
 			*part.into = append(*part.into, float32(x))
 		}
@@ -74,13 +83,24 @@ func (d *dataFlags) normalization() (*dataset.Normalization, error) {
 	return &n, nil
 }
 
-// load reads a split of the data.
-func (d *dataFlags) load(ctx context.Context, a *app, split dataset.Split) (*dataset.Set, error) {
-	normalize, err := d.normalization()
-	if err != nil {
-		return nil, err
+// normalizeKey is where a model's metadata says, in the form of --normalize, how the pixels were normalized that it was trained on.
+const normalizeKey = ownKeys + "normalize"
+
+// normalizationFor is what --normalize says, else what the model itself does.
+func (d *dataFlags) normalizationFor(net *model.Model) (*dataset.Normalization, error) {
+	if d.normalize != "" {
+		return d.normalization()
 	}
-	return dataset.Open(ctx, d.name, split, dataset.Options{DataDir: a.dataDir, Log: a.sayOnce, Normalize: normalize})
+	n, err := parseNormalization(net.Metadata()[normalizeKey])
+	if err != nil {
+		return nil, fmt.Errorf("%q: metadata %q: %w", net.Path, normalizeKey, err)
+	}
+	return n, nil
+}
+
+// load reads a split of the data.
+func (d *dataFlags) load(ctx context.Context, a *app, split dataset.Split, n *dataset.Normalization) (*dataset.Set, error) {
+	return dataset.Open(ctx, d.name, split, dataset.Options{DataDir: a.dataDir, Log: a.sayOnce, Normalize: n})
 }
 
 // open loads a split of the data and checks that it fits the network.
@@ -91,7 +111,11 @@ func (d *dataFlags) open(ctx context.Context, a *app, split dataset.Split, net *
 	if net.Graph == nil {
 		return nil, fmt.Errorf("%q: %w", net.Path, model.ErrNoGraph)
 	}
-	set, err := d.load(ctx, a, split)
+	normalize, err := d.normalizationFor(net)
+	if err != nil {
+		return nil, err
+	}
+	set, err := d.load(ctx, a, split, normalize)
 	if err != nil {
 		return nil, err
 	}

@@ -86,11 +86,15 @@ func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
 	if err != nil {
 		return err
 	}
-	data, err := f.data.load(ctx, a, dataset.Train)
+	normalize, err := f.data.normalization()
 	if err != nil {
 		return err
 	}
-	test, err := f.data.load(ctx, a, dataset.Test)
+	data, err := f.data.load(ctx, a, dataset.Train, normalize)
+	if err != nil {
+		return err
+	}
+	test, err := f.data.load(ctx, a, dataset.Test, normalize)
 	if err != nil {
 		return err
 	}
@@ -210,6 +214,9 @@ func (f *trainFlags) checkpoint(epoch int) string {
 func (f *trainFlags) metadata(steps int) map[string]string {
 	meta := map[string]string{
 		"rebasin.version": version(), "rebasin.method": "train", "rebasin.seed": fmt.Sprint(f.cfg.Seed), "rebasin.data": f.data.name,
+	}
+	if f.data.normalize != "" {
+		meta[normalizeKey] = f.data.normalize
 	}
 	if steps > 0 {
 		meta["rebasin.steps"] = fmt.Sprint(steps)
