@@ -308,7 +308,7 @@ var matrices = map[string]func(rng *rand.Rand, i, j int) float64{
 }
 
 // shapes are those of problems solved by scans of whole rows and by lists.
-var shapes = [][2]int{{60, 60}, {40, 70}, {70, 40}, {1, 50}, {50, 1}, {150, 150}, {120, 180}, {180, 120}, {3, 200}}
+var shapes = [][2]int{{60, 60}, {40, 70}, {70, 40}, {1, 50}, {50, 1}, {130, 130}, {90, 140}, {140, 90}, {3, 200}}
 
 // eachMatrix runs test on every kind of matrix in several shapes, minimising and maximising.
 func eachMatrix(t *testing.T, test func(t *testing.T, p problem)) {
