@@ -152,8 +152,27 @@ func (m *matchFlags) findSymmetry(ctx context.Context, a *app, r *matching) (err
 	r.why = ""
 	if proof == nil {
 		r.why = m.models.whyUnproven(r.b)
+		if left := leftOut(r.sym); len(left) > 0 {
+			r.why += "; the specification leaves out " + strings.Join(left, ", ") + ", which stay as they are"
+			a.warn("the specification leaves out %s; if units it permutes stand there, the result is another function", strings.Join(left, ", "))
+		}
 	}
 	return err
+}
+
+// leftOut are the tensors that a specification file says nothing about, the first few of many.
+func leftOut(s *symmetry.Symmetry) []string {
+	const most = 8
+	var names []string
+	for _, p := range s.Pinned {
+		if _, _, ok := s.LayoutOf(p.Tensor); !ok && p.Axis == -1 {
+			names = append(names, p.Tensor)
+		}
+	}
+	if len(names) > most {
+		names = append(names[:most:most], fmt.Sprintf("and %d more", len(names)-most))
+	}
+	return names
 }
 
 func (m *matchFlags) findAlignment(ctx context.Context, a *app, r *matching) error {
