@@ -16,12 +16,13 @@ type implementation[T Float] struct {
 	name string
 	engine[T]
 	vectors[T]
+	gathers[T]
 	// peak does a known amount of multiply-adds on registers and returns it in floating-point operations.
 	peak func(rounds int) float64
 }
 
 func portable[T Float]() *implementation[T] {
-	return &implementation[T]{name: "portable", engine: portableEngine[T](), vectors: portableVectors[T](), peak: peakPortable[T]}
+	return &implementation[T]{name: "portable", engine: portableEngine[T](), vectors: portableVectors[T](), gathers: portableGathers[T](), peak: peakPortable[T]}
 }
 
 var (

@@ -28,6 +28,7 @@ func main() {
 		{"pack", writePack},
 		{"vector", writeVector},
 		{"scan", writeScan},
+		{"gather", writeGather},
 	}
 	for _, f := range files {
 		if err := generate(f.name, f.write); err != nil {

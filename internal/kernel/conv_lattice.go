@@ -1,0 +1,136 @@
+package kernel
+
+// A lattice is where the elements of a padded image of some channels lie: by channel, phase of row and column, then row and column. With a stride
+// of s, element (y, x) has phase (y mod s, x mod s) and position (y/s, x/s) in its plane, so that the elements at one place of neighbouring patches
+// are neighbours. Without padding and strides it is the image itself.
+type lattice struct {
+	channels     int
+	size         [2]int // of the image
+	stride, pads [2]int // pads: above, left
+	plane        [2]int // of one phase
+	elements     int
+	isImage      bool
+	taps         []int32 // the offset of each element of a patch from the first, by channel, row and column of the kernel
+}
+
+// newLattice holds what out patches of the kernel touch, and no more.
+func newLattice(channels int, size, out, kernel, stride, dilation, pads [2]int) lattice {
+	l := lattice{channels: channels, size: size, stride: stride, pads: pads, isImage: pads == [2]int{}}
+	for i := range 2 {
+		reach := (out[i]-1)*stride[i] + (kernel[i]-1)*dilation[i] + 1
+		l.plane[i] = ceilDiv(reach, stride[i])
+		l.isImage = l.isImage && stride[i] == 1 && reach == size[i]
+	}
+	l.elements = channels * stride[0] * stride[1] * l.plane[0] * l.plane[1]
+	for c := range channels {
+		for y := range kernel[0] {
+			for x := range kernel[1] {
+				l.taps = append(l.taps, int32(l.offset(c, y*dilation[0], x*dilation[1])))
+			}
+		}
+	}
+	return l
+}
+
+// offset of an element of the padded image.
+func (l *lattice) offset(channel, y, x int) int {
+	phase := (channel*l.stride[0]+y%l.stride[0])*l.stride[1] + x%l.stride[1]
+	return (phase*l.plane[0]+y/l.stride[0])*l.plane[1] + x/l.stride[1]
+}
+
+// rows calls f with the image's rows and their places in the lattice, for each phase of the columns: elements x0, x0+stride, ... of the row, count of
+// them, from the place on.
+func (l *lattice) rows(f func(row, x0, count, place int)) {
+	for c := range l.channels {
+		for y := range l.size[0] {
+			padded := y + l.pads[0]
+			if padded/l.stride[0] >= l.plane[0] {
+				break
+			}
+			for phase := range l.stride[1] {
+				x0 := ((phase-l.pads[1])%l.stride[1] + l.stride[1]) % l.stride[1]
+				at := (x0 + l.pads[1]) / l.stride[1]
+				if count := min(ceilDiv(l.size[1]-x0, l.stride[1]), l.plane[1]-at); count > 0 {
+					f((c*l.size[0]+y)*l.size[1], x0, count, l.offset(c, padded, x0+l.pads[1]))
+				}
+			}
+		}
+	}
+}
+
+// fill copies an image into a lattice, with zeros around it.
+func fillLattice[T Float](l *lattice, dst, x []T) {
+	clear(dst[:l.elements])
+	stride := l.stride[1]
+	l.rows(func(row, x0, count, place int) {
+		to := dst[place:][:count]
+		if stride == 1 {
+			copy(to, x[row+x0:])
+			return
+		}
+		at := row + x0
+		for i := range to {
+			to[i] = x[at]
+			at += stride
+		}
+	})
+}
+
+// emptyLattice copies a lattice back into the image, or adds it. Elements that no patch touches become zero.
+func emptyLattice[T Float](l *lattice, dst, src []T, add bool) {
+	if !add {
+		clear(dst[:l.channels*l.size[0]*l.size[1]])
+	}
+	l.rows(func(row, x0, count, place int) {
+		at := row + x0
+		for _, v := range src[place:][:count] {
+			dst[at] += v
+			at += l.stride[1]
+		}
+	})
+}
+
+// A run is a number of neighbouring columns of a panel whose patches are neighbours in memory.
+type run struct{ lane, base, lanes int }
+
+// A columnMap says where the columns of a part of a convolution start: pixel after pixel, image after image.
+type columnMap struct {
+	width, pixels int     // of a panel; of an image
+	panels        [][]run // the columns of each panel
+}
+
+// newColumnMap maps count images that lie imageStep apart, whose pixels' patches lie rowStep and 1 apart.
+func newColumnMap(width, count, imageStep int, out [2]int, rowStep int) columnMap {
+	m := columnMap{width: width, pixels: out[0] * out[1]}
+	base := func(column int) int {
+		pixel := column % m.pixels
+		return column/m.pixels*imageStep + pixel/out[1]*rowStep + pixel%out[1]
+	}
+	columns := count * m.pixels
+	for first := 0; first < columns; first += width {
+		end := min(first+width, columns)
+		var runs []run
+		for column := first; column < end; {
+			n, most := 1, min(maxLanes, end-column, m.pixels-column%m.pixels)
+			for n < most && base(column+n) == base(column)+n {
+				n++
+			}
+			n = lanesOf(n)
+			runs = append(runs, run{lane: column - first, base: base(column), lanes: n})
+			column += n
+		}
+		m.panels = append(m.panels, runs)
+	}
+	return m
+}
+
+// store writes rows of a tile whose columns are those of a panel from first on, of columns in all, to images [row][pixel] that lie imageStep apart, or
+// adds them.
+func storeColumns[T Float](m *columnMap, y []T, imageStep int, tile []T, width, rows, first, columns int, accumulate bool) {
+	for column := first; column < min(first+width, columns); {
+		pixel := column % m.pixels
+		n := min(m.pixels-pixel, min(first+width, columns)-column)
+		storeEdge(y[column/m.pixels*imageStep+pixel:], m.pixels, tile[column-first:], width, rows, n, accumulate)
+		column += n
+	}
+}
