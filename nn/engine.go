@@ -32,6 +32,7 @@ type Engine[T Float] struct {
 	opt    Options
 	net    *network[T]
 	pool   *kernel.Pool
+	convs  kernel.Workspace[T]
 	specs  []ParamSpec
 	params []T
 	grads  []T

@@ -142,7 +142,7 @@ func (n *network[T]) keepNeeded() {
 	slices.Reverse(n.nodes)
 }
 
-// fuse joins a Gemm and the Relu that is all that reads it.
+// fuse joins a Gemm or Conv and the Relu that is all that reads it.
 func (n *network[T]) fuse() {
 	readers := map[string]int{}
 	for _, node := range n.nodes {
@@ -157,7 +157,7 @@ func (n *network[T]) fuse() {
 			gemm.Outputs, gemm.relu = node.Outputs, true
 			continue
 		}
-		if out := node.Outputs[0]; node.Op == "Gemm" && readers[out] == 1 && !n.pinned[out] {
+		if out := node.Outputs[0]; (node.Op == "Gemm" || node.Op == "Conv") && readers[out] == 1 && !n.pinned[out] {
 			products[out] = node
 		}
 		kept = append(kept, node)

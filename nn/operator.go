@@ -22,7 +22,7 @@ type step struct{ forward, backward func() }
 func operators[T Float]() map[string]operator[T] {
 	all := map[string]operator[T]{}
 	for _, family := range []map[string]operator[T]{
-		unaryOperators[T](), binaryOperators[T](), linearOperators[T](), softmaxOperators[T](), normalisationOperators[T](),
+		unaryOperators[T](), binaryOperators[T](), linearOperators[T](), convOperators[T](), softmaxOperators[T](), normalisationOperators[T](),
 		shapeOperators[T](), dropoutOperators[T](),
 	} {
 		for name, op := range family {

@@ -92,7 +92,9 @@ func (c *Conv[T]) forwardWith(e *implementation[T], p *Pool, x, w, bias, y []T) 
 }
 
 // InputGrad computes dx = beta*dx + the gradient of the input.
-func (c *Conv[T]) InputGrad(p *Pool, dy, w, dx []T, beta T) { c.inputGradWith(current[T](), p, dy, w, dx, beta) }
+func (c *Conv[T]) InputGrad(p *Pool, dy, w, dx []T, beta T) {
+	c.inputGradWith(current[T](), p, dy, w, dx, beta)
+}
 
 // inputGradWith is a convolution of dy with the weights turned around where nothing was left out by strides; else products are spread over the
 // image.
@@ -114,7 +116,9 @@ func (c *Conv[T]) inputGradWith(e *implementation[T], p *Pool, dy, w, dx []T, be
 }
 
 // WeightGrad computes dw = beta*dw + the gradient of the weights.
-func (c *Conv[T]) WeightGrad(p *Pool, x, dy, dw []T, beta T) { c.weightGradWith(current[T](), p, x, dy, dw, beta) }
+func (c *Conv[T]) WeightGrad(p *Pool, x, dy, dw []T, beta T) {
+	c.weightGradWith(current[T](), p, x, dy, dw, beta)
+}
 
 func (c *Conv[T]) weightGradWith(e *implementation[T], p *Pool, x, dy, dw []T, beta T) {
 	if c.weights.impl != e {

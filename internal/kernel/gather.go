@@ -15,10 +15,7 @@ func portableGathers[T Float]() gathers[T] {
 
 func gatherRuns[T Float](dst []T, width int, src []T, offsets []int32, lanes int) {
 	for p, o := range offsets {
-		to, from := dst[p*width:][:lanes], src[o:][:lanes]
-		for i, v := range from {
-			to[i] = v
-		}
+		copy(dst[p*width:][:lanes], src[o:])
 	}
 }
 

@@ -2,7 +2,9 @@
 
 package kernel
 
-func gathersAVX2() gathers[float32] { return gathers[float32]{gather: gatherAVX2, scatter: scatterAVX2} }
+func gathersAVX2() gathers[float32] {
+	return gathers[float32]{gather: gatherAVX2, scatter: scatterAVX2}
+}
 
 func gatherAVX2(dst []float32, width int, src []float32, offsets []int32, lanes int) {
 	switch {

@@ -1,0 +1,174 @@
+package nn
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/rebasin/rebasin/internal/kernel"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+func convOperators[T Float]() map[string]operator[T] {
+	return map[string]operator[T]{"Conv": {compile: compileConv[T]}}
+}
+
+// convolution is Y = W * X + B, with the Relu behind it where one was fused. X is [N, In, rows, columns] or, with one spatial axis, [N, In, columns]; W is
+// [Out, In/group, ...].
+type convolution[T Float] struct {
+	shape kernel.ConvShape
+	conv  *kernel.Conv[T]
+	pool  *kernel.Pool
+	out   [2]int
+}
+
+func compileConv[T Float](c *call[T]) (step, error) {
+	shape, err := convShape(c)
+	if err != nil {
+		return step{}, err
+	}
+	engine := c.planner.engine
+	v := &convolution[T]{shape: shape, conv: kernel.NewConv(shape, &engine.convs), pool: engine.pool, out: shape.OutSize()}
+	x, w, y := c.x(0), c.x(1), c.y()
+	bias := func() []T { return nil }
+	if c.has(2) {
+		b := c.x(2)
+		bias = func() []T { return b.data }
+	}
+	relu := func() {}
+	if c.node.relu {
+		relu = c.parallel(c.out.n, 1, func(lo, hi int) { kernel.Relu(y.data[lo:hi], y.data[lo:hi]) })
+	}
+	s := step{forward: func() {
+		v.conv.Forward(v.pool, x.data, w.data, bias(), y.data)
+		relu()
+	}}
+	if c.backward {
+		s.backward = v.backward(c)
+	}
+	return s, nil
+}
+
+// backward writes the gradients of bias, weights and input, in this order.
+func (v *convolution[T]) backward(c *call[T]) func() {
+	x, w, y, dy := c.x(0), c.x(1), c.y(), c.dy()
+	dX, dW := c.dx(0), c.dx(1)
+	c.adds, c.order = true, []int{2, 1, 0}
+	unRelu, biasGrad := func() {}, func() {}
+	if c.node.relu {
+		c.keepY()
+		unRelu = c.parallel(c.out.n, 1, func(lo, hi int) { kernel.ReluGrad(dy.data[lo:hi], dy.data[lo:hi], y.data[lo:hi]) })
+	}
+	if c.wants(2) {
+		biasGrad = c.channelSums(c.dx(2), dy, v.shape.Batch, v.shape.Out, v.out[0]*v.out[1])
+	}
+	if dX != nil {
+		c.keepX(1)
+	}
+	if dW != nil {
+		c.keepX(0)
+	}
+	return func() {
+		unRelu()
+		biasGrad()
+		if dW != nil {
+			v.conv.WeightGrad(v.pool, x.data, dy.data, dW.into.data, dW.beta())
+		}
+		if dX != nil {
+			v.conv.InputGrad(v.pool, dy.data, w.data, dX.into.data, dX.beta())
+		}
+	}
+}
+
+// channelSums adds the sums of src, [batch, channels, pixels], over batch and pixels to d, accumulated in float64 from image to image.
+func (c *call[T]) channelSums(d *sink[T], src *buffer[T], batch, channels, pixels int) func() {
+	return c.parallel(channels, batch*pixels, func(lo, hi int) {
+		for channel := lo; channel < hi; channel++ {
+			sum := 0.0
+			for n := range batch {
+				sum += kernel.Sum(src.data[(n*channels+channel)*pixels:][:pixels])
+			}
+			d.into.data[channel] = d.beta()*d.into.data[channel] + T(sum)
+		}
+	})
+}
+
+// convShape reads the geometry of a Conv node. One spatial axis counts as columns of a single row.
+func convShape[T Float](c *call[T]) (kernel.ConvShape, error) {
+	x, w := c.shape(0), c.shape(1)
+	axes := len(x) - 2
+	if axes < 1 || axes > 2 || len(w) != len(x) {
+		return kernel.ConvShape{}, fmt.Errorf("input of shape %v and weights of shape %v: convolutions have one or two spatial axes here", x, w)
+	}
+	s := kernel.ConvShape{
+		Batch: x[0], In: x[1], Out: w[0], Groups: int(c.node.Attrs.Int("group", 1)),
+		Size: [2]int{1, 1}, Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1},
+	}
+	pads := windowPads(c, x, w, axes)
+	for i := range axes {
+		to := 2 - axes + i
+		s.Size[to], s.Kernel[to] = x[2+i], w[2+i]
+		s.Stride[to] = entry(c.node.Attrs.Ints("strides"), i)
+		s.Dilation[to] = entry(c.node.Attrs.Ints("dilations"), i)
+		s.Pads[to], s.Pads[to+2] = pads[i], pads[axes+i]
+	}
+	if x[1] != w[1]*s.Groups || w[0]%s.Groups != 0 {
+		return kernel.ConvShape{}, fmt.Errorf("%d channels and weights of shape %v in %d groups", x[1], w, s.Groups)
+	}
+	for i, n := range s.Pads {
+		if n < 0 {
+			return kernel.ConvShape{}, fmt.Errorf("pad %d of %v is negative", i, s.Pads)
+		}
+	}
+	out := s.OutSize()
+	for i := range axes {
+		if to := 2 - axes + i; out[to] < 1 || out[to] != c.out.shape[2+i] {
+			return kernel.ConvShape{}, fmt.Errorf("an output of size %v, not %v", out, c.out.shape)
+		}
+	}
+	return s, tooLarge(&s)
+}
+
+// tooLarge is an error where one image is beyond what offsets can say.
+func tooLarge(s *kernel.ConvShape) error {
+	in, out := float64(s.In), float64(s.Out)
+	for i, n := range s.OutSize() {
+		in *= float64(s.Size[i] + s.Pads[i] + s.Pads[i+2] + s.Stride[i])
+		out *= float64(n)
+	}
+	if max(in, out) > kernel.MaxConvImage {
+		return errors.New("the image is too large")
+	}
+	return nil
+}
+
+// entry is element i of an attribute whose default is all ones.
+func entry(list []int64, i int) int {
+	if i >= len(list) {
+		return 1
+	}
+	return int(list[i])
+}
+
+// windowPads are the pads before and after each of the axes: as given, or such that the output has 1/stride of the input's size, rounded up.
+func windowPads[T Float](c *call[T], x, w tensor.Shape, axes int) []int {
+	pads := make([]int, 2*axes)
+	same := c.node.Attrs.String("auto_pad", "NOTSET")
+	for i := range axes {
+		switch same {
+		case "SAME_UPPER", "SAME_LOWER":
+			stride, reach := entry(c.node.Attrs.Ints("strides"), i), entry(c.node.Attrs.Ints("dilations"), i)*(w[2+i]-1)+1
+			total := max(0, ((x[2+i]+stride-1)/stride-1)*stride+reach-x[2+i])
+			pads[i] = total / 2
+			if same == "SAME_LOWER" {
+				pads[i] = total - total/2
+			}
+			pads[axes+i] = total - pads[i]
+		case "VALID":
+		default:
+			if given := c.node.Attrs.Ints("pads"); len(given) == 2*axes {
+				pads[i], pads[axes+i] = int(given[i]), int(given[axes+i])
+			}
+		}
+	}
+	return pads
+}
