@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/rebasin/rebasin/tensor"
 )
@@ -117,6 +118,87 @@ func (b *Builder) LayerNorm(out, x, scale, bias string, axis int) string {
 		inputs = append(inputs, bias)
 	}
 	return b.Op("LayerNormalization", out, Attrs{"axis": int64(axis), "epsilon": 1e-5}, inputs...)
+}
+
+// ConvOptions are the same for all spatial axes. The zero value is a kernel that moves one element at a time, over one group, without padding.
+type ConvOptions struct {
+	Stride, Pad, Dilation, Groups int
+}
+
+func (o ConvOptions) attrs(rank int) Attrs {
+	repeat := func(n, times int) []int64 { return slices.Repeat([]int64{int64(n)}, times) }
+	return Attrs{
+		"strides": repeat(max(o.Stride, 1), rank), "pads": repeat(o.Pad, 2*rank), "dilations": repeat(max(o.Dilation, 1), rank),
+		"group": int64(max(o.Groups, 1)),
+	}
+}
+
+// Conv2D is a convolution of x, of shape [N, in, H, W], with w, of shape [out, in/groups, kH, kW]; a bias "" is none.
+func (b *Builder) Conv2D(out, x, w, bias string, o ConvOptions) string {
+	inputs := []string{x, w}
+	if bias != "" {
+		inputs = append(inputs, bias)
+	}
+	return b.Op("Conv", out, o.attrs(2), inputs...)
+}
+
+// MaxPool2D takes the maximum over windows of kernel by kernel.
+func (b *Builder) MaxPool2D(out, x string, kernel, stride, pad int) string {
+	attrs := ConvOptions{Stride: stride, Pad: pad}.attrs(2)
+	delete(attrs, "group")
+	attrs["kernel_shape"] = []int64{int64(kernel), int64(kernel)}
+	return b.Op("MaxPool", out, attrs, x)
+}
+
+// GlobalAveragePool is the mean over all spatial axes, which stay with extent 1.
+func (b *Builder) GlobalAveragePool(out, x string) string {
+	return b.Op("GlobalAveragePool", out, nil, x)
+}
+
+// BatchNorm normalises channels of x, of shape [N, channels, ...], with the parameters prefix.weight, .bias, .running_mean and .running_var.
+func (b *Builder) BatchNorm(out, x, prefix string, channels int) string {
+	inputs := []string{x}
+	for _, part := range []string{"weight", "bias", "running_mean", "running_var"} {
+		inputs = append(inputs, b.Param(prefix+"."+part, channels))
+	}
+	// ONNX's momentum is the complement of PyTorch's.
+	return b.Op("BatchNormalization", out, Attrs{"epsilon": 1e-5, "momentum": .9}, inputs...)
+}
+
+// GroupNorm normalises groups of channels of x, of shape [N, channels, ...], with the parameters prefix.weight and .bias, one element a channel.
+func (b *Builder) GroupNorm(out, x, prefix string, channels, groups int) string {
+	return b.Op("GroupNormalization", out, Attrs{"epsilon": 1e-5, "num_groups": int64(groups)},
+		x, b.Param(prefix+".weight", channels), b.Param(prefix+".bias", channels))
+}
+
+// ChannelNorm normalises, at each position of x, of shape [N, channels, H, W], over the channels: a LayerNormalization between two Transposes. The
+// parameters are prefix.weight and .bias.
+func (b *Builder) ChannelNorm(out, x, prefix string, channels int, epsilon float64) string {
+	x = b.Transpose(out+".nhwc", x, 0, 2, 3, 1)
+	x = b.Op("LayerNormalization", out+".norm", Attrs{"axis": int64(-1), "epsilon": epsilon},
+		x, b.Param(prefix+".weight", channels), b.Param(prefix+".bias", channels))
+	return b.Transpose(out, x, 0, 3, 1, 2)
+}
+
+// Concat puts values one after the other along an axis.
+func (b *Builder) Concat(out string, axis int, values ...string) string {
+	return b.Op("Concat", out, Attrs{"axis": int64(axis)}, values...)
+}
+
+// Pad puts zeros before and after each axis; before and after stand in a Constant node named after the output.
+func (b *Builder) Pad(out, x string, before, after []int64) string {
+	pads := slices.Concat(before, after)
+	return b.Op("Pad", out, nil, x, b.Constant(out+".pads", tensor.FromSlice(tensor.Shape{len(pads)}, pads)))
+}
+
+// Slice takes the elements from start to end, with a step, of some axes; the numbers stand in Constant nodes named after the output.
+func (b *Builder) Slice(out, x string, axes, starts, ends, steps []int64) string {
+	inputs := []string{x}
+	for i, list := range [][]int64{starts, ends, axes, steps} {
+		name := out + "." + []string{"starts", "ends", "axes", "steps"}[i]
+		inputs = append(inputs, b.Constant(name, tensor.FromSlice(tensor.Shape{len(list)}, list)))
+	}
+	return b.Op("Slice", out, nil, inputs...)
 }
 
 // Flatten makes a matrix of the axes before axis by the rest.

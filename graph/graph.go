@@ -81,3 +81,27 @@ func (g *Graph) Constants() map[string]*tensor.Tensor {
 	}
 	return constants
 }
+
+// Statistics is the set of names of parameters that are running statistics: the mean or the variance of some BatchNormalization. They are no
+// trained tensors: a training engine estimates them.
+func Statistics(g *Graph) map[string]bool {
+	origin, stats := map[string]string{}, map[string]bool{}
+	for _, p := range g.Params {
+		origin[p.Name] = p.Name
+	}
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		if n.Op == "Identity" && origin[n.Input(0)] != "" {
+			origin[n.Outputs[0]] = origin[n.Input(0)]
+		}
+		if n.Op != "BatchNormalization" {
+			continue
+		}
+		for _, in := range []int{3, 4} {
+			if p := origin[n.Input(in)]; p != "" {
+				stats[p] = true
+			}
+		}
+	}
+	return stats
+}

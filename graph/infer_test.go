@@ -155,22 +155,26 @@ func TestInferShapes(tt *testing.T) {
 		{"transpose rank", one("Transpose", perm(1, 0), dims(n, 2, 3)), nil},
 		{"transpose range", one("Transpose", perm(0, 3, 1), dims(n, 2, 3)), nil},
 	} {
-		tt.Run(c.name, func(tt *testing.T) {
-			if err := c.g.Validate(); err != nil {
-				tt.Fatal(err)
-			}
-			values, err := c.g.InferShapes()
-			switch {
-			case c.want == nil && err == nil:
-				tt.Fatalf("shape %s, want an error", values["y"].Shape)
-			case c.want != nil && err != nil:
-				tt.Fatal(err)
-			case c.want == nil && !strings.Contains(err.Error(), `node "y" (`+c.g.Nodes[len(c.g.Nodes)-1].Op+`)`):
-				tt.Fatalf("error %q does not name the node", err)
-			case c.want != nil && !values["y"].Shape.Equal(c.want):
-				tt.Fatalf("shape %s, want %s", values["y"].Shape, c.want)
-			}
-		})
+		tt.Run(c.name, func(tt *testing.T) { checkShape(tt, c.g, c.want) })
+	}
+}
+
+// checkShape compares the shape of value y; a shape nil is an error that names the node.
+func checkShape(tt *testing.T, g *graph.Graph, want graph.Shape) {
+	tt.Helper()
+	if err := g.Validate(); err != nil {
+		tt.Fatal(err)
+	}
+	values, err := g.InferShapes()
+	switch {
+	case want == nil && err == nil:
+		tt.Fatalf("shape %s, want an error", values["y"].Shape)
+	case want != nil && err != nil:
+		tt.Fatal(err)
+	case want == nil && !strings.Contains(err.Error(), `node "y" (`+g.Nodes[len(g.Nodes)-1].Op+`)`):
+		tt.Fatalf("error %q does not name the node", err)
+	case want != nil && !values["y"].Shape.Equal(want):
+		tt.Fatalf("shape %s, want %s", values["y"].Shape, want)
 	}
 }
 

@@ -14,6 +14,11 @@ var elementwiseOperators = map[string]operator{
 	"Tanh":      {inputs: one, outputs: one, infer: unary},
 	"Sigmoid":   {inputs: one, outputs: one, infer: unary},
 	"Gelu":      {inputs: one, outputs: one, attrs: map[string]string{"approximate": "STRING"}, infer: gelu},
+	"Clip":      {inputs: between(1, 3), outputs: one, infer: clip},
+	"HardSigmoid": {
+		inputs: one, outputs: one, attrs: map[string]string{"alpha": "FLOAT", "beta": "FLOAT"}, infer: unary,
+	},
+	"HardSwish": {inputs: one, outputs: one, infer: unary},
 	"Identity":  {inputs: one, outputs: one, infer: unary},
 	"Dropout":   {inputs: between(1, 3), outputs: between(1, 2), attrs: map[string]string{"seed": "INT"}, infer: dropout},
 }
@@ -44,6 +49,19 @@ func prelu(c *call) ([]Value, error) {
 func gelu(c *call) ([]Value, error) {
 	if a := c.node.Attrs.String("approximate", "none"); a != "none" && a != "tanh" {
 		return nil, fmt.Errorf("attribute approximate is %q, not none or tanh", a)
+	}
+	return unary(c)
+}
+
+// clip has the scalars least and greatest; either may be absent.
+func clip(c *call) ([]Value, error) {
+	if err := c.sameType(); err != nil {
+		return nil, err
+	}
+	for i := 1; i < len(c.in); i++ {
+		if c.has(i) && c.shape(i).Rank() != 0 {
+			return nil, fmt.Errorf("input %q of shape %s is not a scalar", c.node.Input(i), c.shape(i))
+		}
 	}
 	return unary(c)
 }

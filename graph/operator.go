@@ -42,7 +42,7 @@ func (a arity) String() string {
 }
 
 // operators is the registry: one map per family of operators, each in a file of its own.
-var operators = union(elementwiseOperators, linearOperators, normalisationOperators, shapeOperators)
+var operators = union(elementwiseOperators, linearOperators, normalisationOperators, partOperators, shapeOperators, windowOperators)
 
 func union(families ...map[string]operator) map[string]operator {
 	all := map[string]operator{}
