@@ -24,7 +24,7 @@ const (
 )
 
 // inferRules is the registry: one map per family of operators. Operators of the graph package without an entry pin what they touch.
-var inferRules = mergeRules(elementwiseRules, linearRules, normalisationRules, shapeRules)
+var inferRules = mergeRules(channelRules, elementwiseRules, linearRules, normalisationRules, partRules, shapeRules)
 
 func mergeRules(families ...map[string]inferRule) map[string]inferRule {
 	all := map[string]inferRule{}
@@ -78,17 +78,20 @@ func indices(n int) []int {
 }
 
 var elementwiseRules = map[string]inferRule{
-	"Add":       {elementwise, siteAddition},
-	"Sub":       {elementwise, siteAddition},
-	"Mul":       {elementwise, siteComputed},
-	"Div":       {elementwise, siteComputed},
-	"Relu":      {elementwise, siteNonlinearity},
-	"LeakyRelu": {elementwise, siteNonlinearity},
-	"PRelu":     {elementwise, siteNonlinearity},
-	"Tanh":      {elementwise, siteNonlinearity},
-	"Sigmoid":   {elementwise, siteNonlinearity},
-	"Gelu":      {elementwise, siteNonlinearity},
-	"Dropout":   {dropout, siteNever},
+	"Add":         {elementwise, siteAddition},
+	"Sub":         {elementwise, siteAddition},
+	"Mul":         {elementwise, siteComputed},
+	"Div":         {elementwise, siteComputed},
+	"Relu":        {elementwise, siteNonlinearity},
+	"LeakyRelu":   {elementwise, siteNonlinearity},
+	"PRelu":       {elementwise, siteNonlinearity},
+	"Tanh":        {elementwise, siteNonlinearity},
+	"Sigmoid":     {elementwise, siteNonlinearity},
+	"Gelu":        {elementwise, siteNonlinearity},
+	"Clip":        {clip, siteNonlinearity},
+	"HardSigmoid": {elementwise, siteNonlinearity},
+	"HardSwish":   {elementwise, siteNonlinearity},
+	"Dropout":     {dropout, siteNever},
 }
 
 // elementwise gives the inputs the indices of the output, from the last on.
@@ -99,6 +102,9 @@ func elementwise(a *application) {
 	}
 	a.meet(s, index)
 }
+
+// clip has bounds that are scalars.
+func clip(a *application) { dropout(a) }
 
 // dropout does nothing in inference; its ratio and mode are scalars.
 func dropout(a *application) {
