@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Options say where to look for a data set and how to read it. The zero value looks everywhere and leaves pixels in [0, 1].
@@ -12,16 +16,52 @@ type Options struct {
 	Offline   bool           // nothing is downloaded
 	Normalize *Normalization // nil leaves pixels in [0, 1]
 	Log       func(string)   // hears what was passed over, downloaded or kept, and why; nil is silence
+
+	// Resize is the side that images are brought to, whatever their own form; 0 leaves them, which then must all have the same.
+	Resize int
+	// Channels is 3 for colours, 1 for their brightness; grey images repeat it. 0 is 3 for folders and zips of images, and what the file has for others.
+	Channels int
+	// SkipCorrupt leaves out images of a folder or zip that cannot be decoded, and says so to Log.
+	SkipCorrupt bool
 }
 
 // Open loads one split of the named data set, "mnist" or "fashion-mnist", from the first place that has it: the package comment lists them.
 // When none has, the error is a [*NotFoundError].
 func Open(ctx context.Context, name string, split Split, opt Options) (*Set, error) {
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
+	if IsPath(name) {
+		return openImages(ctx, name, split, opt)
+	}
 	src, err := lookup(name)
 	if err != nil {
 		return nil, err
 	}
 	return open(ctx, src, split, opt, hostEnvironment())
+}
+
+// maxSide bounds Options.Resize.
+const maxSide = 1 << 12
+
+// Check finds numbers that mean nothing.
+func (o Options) Check() error {
+	if o.Resize < 0 || o.Resize > maxSide {
+		return fmt.Errorf("dataset: resizing to a side of %d: it must be from 1 to %d", o.Resize, maxSide)
+	}
+	if o.Channels != 0 && o.Channels != 1 && o.Channels != 3 {
+		return fmt.Errorf("dataset: images of %d channels: there are 1 and 3", o.Channels)
+	}
+	return nil
+}
+
+// IsPath tells whether a name is that of a folder or a file rather than of a data set: it has a separator or an ending, or there is such a file.
+func IsPath(name string) bool {
+	if name == "" || slices.Contains(Names(), name) {
+		return false
+	}
+	_, err := os.Stat(name)
+	return err == nil || strings.ContainsAny(name, `/\`) || filepath.Ext(name) != ""
 }
 
 func open(ctx context.Context, src *source, split Split, opt Options, env environment) (*Set, error) {

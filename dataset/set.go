@@ -9,10 +9,10 @@ import (
 // Split is a part of a data set as its authors divided it.
 type Split uint8
 
-// The two splits of MNIST and its kin.
+// The two splits that every data set here has.
 const (
-	Train Split = iota // 60,000 images
-	Test               // 10,000 images
+	Train Split = iota
+	Test
 )
 
 // String returns "train" or "test".
@@ -37,14 +37,18 @@ type Set struct {
 	name       string
 	shape      [3]int  // channels, height, width
 	pixels     []uint8 // all images of the parent, [n, channels, height, width]
-	labels     []uint8
+	labels     []int32
 	index      []int // of the images of this set in pixels and labels
 	classNames []string
 	tables     [][256]float32 // per channel: the float of each pixel value
+	lines      []line         // per channel: the same for values between them
 }
 
-// New makes a set from pixels of shape [n, channels, height, width] and n labels, each below len(classNames). It keeps the slices.
-// A nil norm leaves pixels in [0, 1].
+// line takes a pixel value, in units of 2⁻¹⁶, to its float.
+type line struct{ scale, offset float32 }
+
+// New makes a set from pixels of shape [n, channels, height, width] and n labels, each below len(classNames). It keeps the
+// pixels. A nil norm leaves pixels in [0, 1].
 func New(name string, channels, height, width int, pixels, labels []uint8, classNames []string, norm *Normalization) (*Set, error) {
 	if channels < 1 || height < 1 || width < 1 {
 		return nil, fmt.Errorf("dataset: %s: images of %dx%dx%d", name, channels, height, width)
@@ -56,43 +60,69 @@ func New(name string, channels, height, width int, pixels, labels []uint8, class
 	if i := slices.IndexFunc(labels, func(l uint8) bool { return int(l) >= len(classNames) }); i >= 0 {
 		return nil, fmt.Errorf("dataset: %s: label %d of image %d: there are %d classes", name, labels[i], i, len(classNames))
 	}
-	tables, err := pixelTables(channels, norm)
+	wide := make([]int32, len(labels))
+	for i, l := range labels {
+		wide[i] = int32(l)
+	}
+	return newSet(name, imageShape{channels, height, width}, pixels, wide, classNames, norm)
+}
+
+// newSet makes a set of what has been checked.
+func newSet(name string, shape imageShape, pixels []uint8, labels []int32, classNames []string, norm *Normalization) (*Set, error) {
+	tables, lines, err := pixelTables(shape.channels, norm)
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", name, err)
 	}
-	index := make([]int, len(labels))
+	return &Set{
+		name: name, shape: [3]int{shape.channels, shape.height, shape.width}, pixels: pixels, labels: labels, index: upTo(len(labels)),
+		classNames: classNames, tables: tables, lines: lines,
+	}, nil
+}
+
+// Normalized is the same set with another normalization; nil is none. Pixels are shared.
+func (s *Set) Normalized(norm *Normalization) (*Set, error) {
+	tables, lines, err := pixelTables(s.shape[0], norm)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %s: %w", s.name, err)
+	}
+	other := *s
+	other.tables, other.lines = tables, lines
+	return &other, nil
+}
+
+// upTo is 0..n-1.
+func upTo(n int) []int {
+	index := make([]int, n)
 	for i := range index {
 		index[i] = i
 	}
-	return &Set{
-		name: name, shape: [3]int{channels, height, width}, pixels: pixels, labels: labels, index: index,
-		classNames: classNames, tables: tables,
-	}, nil
+	return index
 }
 
 // pixelTables computes the float of every pixel value for each channel. The arithmetic is rounded to float32 after each step, as image
 // pipelines do it that normalise tensors, so that a model sees the very numbers it was trained on.
-func pixelTables(channels int, norm *Normalization) ([][256]float32, error) {
+func pixelTables(channels int, norm *Normalization) ([][256]float32, []line, error) {
 	mean, std := make([]float32, channels), slices.Repeat([]float32{1}, channels)
 	if norm != nil {
 		if err := spread(mean, norm.Mean, "mean"); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := spread(std, norm.Std, "standard deviation"); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	tables := make([][256]float32, channels)
+	tables, lines := make([][256]float32, channels), make([]line, channels)
 	for c := range tables {
 		if !(std[c] > 0) {
-			return nil, fmt.Errorf("normalization: standard deviation %v of channel %d is not positive", std[c], c)
+			return nil, nil, fmt.Errorf("normalization: standard deviation %v of channel %d is not positive", std[c], c)
 		}
 		for v := range tables[c] {
 			centred := float32(float32(v)/255) - mean[c]
 			tables[c][v] = centred / std[c]
 		}
+		lines[c] = line{scale: float32(1 / (255 * 65536 * float64(std[c]))), offset: tables[c][0]}
 	}
-	return tables, nil
+	return tables, lines, nil
 }
 
 // spread sets one value per channel from values, which has one for each or one for all.
@@ -136,14 +166,9 @@ func (s *Set) Label(i int) int { return int(s.labels[s.index[i]]) }
 // Fill writes the images of the given indices to x, of shape [len(indices), channels, height, width], and their classes to labels, which may
 // be nil. It allocates nothing. It panics when x or labels is too short or an index is out of range.
 func (s *Set) Fill(indices []int, x []float32, labels []int32) {
+	s.checkFill(len(indices), x, labels)
 	plane := s.shape[1] * s.shape[2]
 	size := s.shape[0] * plane
-	if len(x) < len(indices)*size {
-		panic(fmt.Sprintf("dataset: Fill: %d images of %d pixels do not fit %d floats", len(indices), size, len(x)))
-	}
-	if labels != nil && len(labels) < len(indices) {
-		panic(fmt.Sprintf("dataset: Fill: %d labels do not fit %d", len(indices), len(labels)))
-	}
 	for row, i := range indices {
 		at := s.index[i]
 		for c := range s.tables {
@@ -151,8 +176,19 @@ func (s *Set) Fill(indices []int, x []float32, labels []int32) {
 			translate(x[row*size+offset:], s.pixels[at*size+offset:][:plane], &s.tables[c])
 		}
 		if labels != nil {
-			labels[row] = int32(s.labels[at])
+			labels[row] = s.labels[at]
 		}
+	}
+}
+
+// checkFill panics where n images do not fit x, or their labels labels.
+func (s *Set) checkFill(n int, x []float32, labels []int32) {
+	size := s.shape[0] * s.shape[1] * s.shape[2]
+	if len(x) < n*size {
+		panic(fmt.Sprintf("dataset: Fill: %d images of %d pixels do not fit %d floats", n, size, len(x)))
+	}
+	if labels != nil && len(labels) < n {
+		panic(fmt.Sprintf("dataset: Fill: %d labels do not fit %d", n, len(labels)))
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/rebasin/rebasin/dataset"
 )
 
 // Optimizer names an update rule and its constants.
@@ -39,6 +41,8 @@ type Config struct {
 	Seed      uint64    `json:"seed"`
 	Optimizer Optimizer `json:"optimizer"`
 	Schedule  Schedule  `json:"schedule"`
+	// Augment changes the samples at random, anew in each epoch; empty and "none" do not. The data must be an [Augmenter].
+	Augment dataset.Augmentation `json:"augment,omitempty"`
 }
 
 // WithDefaults fills in what is zero, and reports what makes no sense.
@@ -52,6 +56,9 @@ func (c Config) WithDefaults() (Config, error) {
 	}
 	if c.Schedule.Name == "" {
 		c.Schedule.Name = "constant"
+	}
+	if !c.Augment.Active() {
+		c.Augment = ""
 	}
 	switch o.Name {
 	case "adam":
@@ -97,6 +104,7 @@ func (c *Config) check() error {
 		return errors.New("train: Nesterov's momentum needs a momentum above 0")
 	}
 	for _, err := range []error{
+		c.Augment.Check(),
 		within("the learning rate", o.LearningRate, 0, math.Inf(1)),
 		within("momentum", o.Momentum, 0, 1),
 		within("weight decay", o.WeightDecay, 0, math.Inf(1)),

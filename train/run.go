@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/nn"
@@ -68,6 +67,9 @@ func Run(ctx context.Context, g *graph.Graph, params map[string]*tensor.Tensor, 
 	if data.Len() == 0 {
 		return nil, errors.New("train: the data set is empty")
 	}
+	if _, ok := data.(Augmenter); cfg.Augment.Active() && !ok {
+		return nil, errors.New("train: only images can be augmented")
+	}
 	t, err := newTrainer(g, data, cfg, opt)
 	if err != nil {
 		return nil, err
@@ -89,18 +91,17 @@ type trainer struct {
 	cfg    Config
 	opt    Options
 	data   eval.Data
+	feed   *feeder
 	engine *nn.Engine[float32]
 	update *updater
 
-	sampleSize            int
 	perEpoch, total, step int
 	history               []Epoch
 	sum                   float64 // of the losses of the epoch so far
 	correct, seen         int
 	saved                 int // the step of the last snapshot, -1 before the first
 
-	x, dlogits []float32
-	labels     []int32
+	dlogits []float32
 }
 
 func newTrainer(g *graph.Graph, data eval.Data, cfg Config, opt Options) (*trainer, error) {
@@ -112,16 +113,18 @@ func newTrainer(g *graph.Graph, data eval.Data, cfg Config, opt Options) (*train
 	if err != nil {
 		return nil, err
 	}
-	rows, size := min(cfg.Batch, data.Len()), eval.SampleSize(data)
 	return &trainer{
 		cfg: cfg, opt: opt, data: data, engine: e,
 		update:     newUpdater(cfg.Optimizer, len(e.Params()), opt.Threads),
-		sampleSize: size, perEpoch: perEpoch, total: perEpoch * cfg.Epochs, saved: -1,
-		x: make([]float32, rows*size), dlogits: make([]float32, rows*data.Classes()), labels: make([]int32, rows),
+		perEpoch: perEpoch, total: perEpoch * cfg.Epochs, saved: -1,
+		dlogits: make([]float32, min(cfg.Batch, data.Len())*data.Classes()),
 	}, nil
 }
 
 func (t *trainer) close() {
+	if t.feed != nil {
+		t.feed.close()
+	}
 	t.engine.Close()
 	t.update.close()
 }
@@ -142,6 +145,7 @@ func (t *trainer) checkpoint(epoch int) error {
 }
 
 func (t *trainer) run(ctx context.Context) (*Result, error) {
+	t.feed = newFeeder(t.data, t.cfg, t.step, t.total)
 	for t.step < t.total {
 		if err := t.epoch(ctx); err != nil {
 			return nil, err
@@ -160,7 +164,6 @@ func (t *trainer) run(ctx context.Context) (*Result, error) {
 // epoch runs the rest of the current epoch.
 func (t *trainer) epoch(ctx context.Context) error {
 	epoch := t.step / t.perEpoch
-	order := dataset.Order(t.data.Len(), t.cfg.Seed, epoch)
 	for at := t.step % t.perEpoch; at < t.perEpoch; at++ {
 		if err := ctx.Err(); err != nil {
 			if failed := t.snapshot(); failed != nil {
@@ -168,8 +171,10 @@ func (t *trainer) epoch(ctx context.Context) error {
 			}
 			return err
 		}
-		batch := order[at*t.cfg.Batch : min((at+1)*t.cfg.Batch, len(order))]
-		if err := t.trainOn(batch); err != nil {
+		b := t.feed.take()
+		err := t.trainOn(b)
+		t.feed.giveBack(b)
+		if err != nil {
 			return fmt.Errorf("train: epoch %d, step %d: %w", epoch+1, t.step+1, err)
 		}
 		if t.opt.Progress != nil {
@@ -187,12 +192,10 @@ func (t *trainer) epoch(ctx context.Context) error {
 }
 
 // trainOn takes one step of the optimiser.
-func (t *trainer) trainOn(batch []int) error {
-	n, classes := len(batch), t.data.Classes()
-	x, labels := t.x[:n*t.sampleSize], t.labels[:n]
-	t.data.Fill(batch, x, labels)
+func (t *trainer) trainOn(b *batch) error {
+	n, classes, labels := len(b.labels), t.data.Classes(), b.labels
 	t.engine.SetStep(uint64(t.step))
-	logits, err := t.engine.Forward(x, n)
+	logits, err := t.engine.Forward(b.x, n)
 	if err != nil {
 		return err
 	}

@@ -351,10 +351,11 @@ func TestStepAllocatesNothing(t *testing.T) {
 		if err := tr.begin(params); err != nil {
 			t.Fatal(err)
 		}
-		order := dataset.Order(data.Len(), 0, 0)
+		tr.feed = newFeeder(data, cfg, 0, 2)
+		batches := []*batch{tr.feed.take(), tr.feed.take()}
 		step := func() {
-			for _, batch := range [][]int{order[:50], order[50:]} {
-				if err := tr.trainOn(batch); err != nil {
+			for _, b := range batches {
+				if err := tr.trainOn(b); err != nil {
 					t.Fatal(err)
 				}
 			}

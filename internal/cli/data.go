@@ -15,14 +15,31 @@ import (
 
 // dataFlags say which data to use and how to read it.
 type dataFlags struct {
-	name, normalize string
-	samples         int
+	name, normalize  string
+	resize, channels int
+	skipCorrupt      bool
+	samples          int
 }
 
 func (d *dataFlags) register(c *cobra.Command, use string) {
-	c.Flags().StringVar(&d.name, "data", "", "data set "+use+": "+strings.Join(dataset.Names(), ", "))
-	c.Flags().StringVar(&d.normalize, "normalize", "", "MEAN[,..]:STD[,..] that the model expects of pixels in [0, 1]; models trained here remember it")
-	choices(c, "data", dataset.Names()...)
+	f := c.Flags()
+	f.StringVar(&d.name, "data", "", "data set "+use+": "+strings.Join(dataset.Names(), ", ")+", or the `PATH` of a folder or zip of images, train/CLASS/*.png|jpg and test/...")
+	f.StringVar(&d.normalize, "normalize", "",
+		"MEAN[,..]:STD[,..] that the model expects of pixels in [0, 1], or the name of a data set for its usual ones, or none; models trained here remember it")
+	f.IntVar(&d.resize, "resize", 0, "bring images to this height and width; models trained here remember it")
+	f.IntVar(&d.channels, "channels", 0, "3 repeats grey images, 1 makes coloured ones grey; 0 is what the data has; models trained here remember it")
+	f.BoolVar(&d.skipCorrupt, "skip-corrupt", false, "leave out images of a folder or zip that cannot be read, and say how many")
+	completeData(c)
+}
+
+// completeData offers the names of the data sets, and files.
+func completeData(c *cobra.Command) {
+	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return dataset.Names(), cobra.ShellCompDirectiveDefault
+	}
+	if err := c.RegisterFlagCompletionFunc("data", complete); err != nil {
+		panic(err) // the flag is registered above
+	}
 }
 
 func (d *dataFlags) registerSamples(c *cobra.Command, flag string, value int, use string) {
@@ -34,8 +51,11 @@ func (d *dataFlags) check() error {
 	if d.samples < 0 {
 		return usagef("%d samples: the number must not be negative", d.samples)
 	}
-	if d.name != "" && !slices.Contains(dataset.Names(), d.name) {
-		return usagef("unknown data set %q; there are %s", d.name, strings.Join(dataset.Names(), ", "))
+	if d.name != "" && !slices.Contains(dataset.Names(), d.name) && !dataset.IsPath(d.name) {
+		return usagef("unknown data set %q; there are %s, and folders and zips of images", d.name, strings.Join(dataset.Names(), ", "))
+	}
+	if err := (dataset.Options{Resize: d.resize, Channels: d.channels}).Check(); err != nil {
+		return usageError{err}
 	}
 	_, err := d.normalization()
 	return err
@@ -44,7 +64,7 @@ func (d *dataFlags) check() error {
 // require is check for a command that cannot do without data.
 func (d *dataFlags) require() error {
 	if d.name == "" {
-		return usagef("data is needed: --data NAME, one of %s", strings.Join(dataset.Names(), ", "))
+		return usagef("data is needed: --data NAME, one of %s, or --data PATH of a folder or zip of images", strings.Join(dataset.Names(), ", "))
 	}
 	return d.check()
 }
@@ -60,8 +80,11 @@ func (d *dataFlags) normalization() (*dataset.Normalization, error) {
 
 // parseNormalization reads the form of --normalize; nothing is nil, no normalization.
 func parseNormalization(text string) (*dataset.Normalization, error) {
-	if text == "" {
+	if text == "" || text == "none" {
 		return nil, nil
+	}
+	if n := dataset.UsualNormalization(text); n != nil {
+		return n, nil
 	}
 	mean, std, ok := strings.Cut(text, ":")
 	if !ok {
@@ -83,24 +106,94 @@ func parseNormalization(text string) (*dataset.Normalization, error) {
 	return &n, nil
 }
 
-// normalizeKey is where a model's metadata says, in the form of --normalize, how the pixels were normalized that it was trained on.
-const normalizeKey = ownKeys + "normalize"
+// formatNormalization is the form that parseNormalization reads, without names.
+func formatNormalization(n *dataset.Normalization) string {
+	list := func(values []float32) string {
+		var parts []string
+		for _, v := range values {
+			parts = append(parts, strconv.FormatFloat(float64(v), 'g', -1, 32))
+		}
+		return strings.Join(parts, ",")
+	}
+	return list(n.Mean) + ":" + list(n.Std)
+}
 
-// normalizationFor is what --normalize says, else what the model itself does.
-func (d *dataFlags) normalizationFor(net *model.Model) (*dataset.Normalization, error) {
+// Where a model's metadata says, in the form of the flags, how the images were read that it was trained on.
+const (
+	normalizeKey = ownKeys + "normalize"
+	resizeKey    = ownKeys + "resize"
+	channelsKey  = ownKeys + "channels"
+)
+
+// dataKeys are carried from a model to those made of it.
+var dataKeys = []string{normalizeKey, resizeKey, channelsKey}
+
+// describe notes in the metadata how the images are read.
+func (d *dataFlags) describe(meta map[string]string) {
 	if d.normalize != "" {
-		return d.normalization()
+		meta[normalizeKey] = d.normalize
 	}
-	n, err := parseNormalization(net.Metadata()[normalizeKey])
-	if err != nil {
-		return nil, fmt.Errorf("%q: metadata %q: %w", net.Path, normalizeKey, err)
+	if d.resize != 0 {
+		meta[resizeKey] = strconv.Itoa(d.resize)
 	}
-	return n, nil
+	if d.channels != 0 {
+		meta[channelsKey] = strconv.Itoa(d.channels)
+	}
+}
+
+// chooseNormalization decides, for a network that is about to be trained, what nothing was said about: the usual normalization of the data set, where
+// its images are coloured. A name becomes the numbers that it stands for, which the model will remember.
+func (d *dataFlags) chooseNormalization() error {
+	if d.normalize == "" && d.channels != 1 && strings.HasPrefix(d.name, "cifar") {
+		d.normalize = d.name
+	}
+	if n := dataset.UsualNormalization(d.normalize); n != nil {
+		d.normalize = formatNormalization(n)
+	}
+	_, err := d.normalization()
+	return err
+}
+
+// options are what the flags say of how images are read.
+func (d *dataFlags) options(a *app) (dataset.Options, error) {
+	n, err := d.normalization()
+	return dataset.Options{
+		DataDir: a.dataDir, Log: a.sayOnce, Normalize: n, Resize: d.resize, Channels: d.channels, SkipCorrupt: d.skipCorrupt,
+	}, err
+}
+
+// forModel is the flags with what they leave open taken from what the model remembers.
+func (d *dataFlags) forModel(net *model.Model) (*dataFlags, error) {
+	own, meta := *d, net.Metadata()
+	if own.normalize == "" {
+		own.normalize = meta[normalizeKey]
+		if _, err := parseNormalization(own.normalize); err != nil {
+			return nil, fmt.Errorf("%q: metadata %q: %w", net.Path, normalizeKey, err)
+		}
+	}
+	for _, number := range []struct {
+		key  string
+		into *int
+	}{{resizeKey, &own.resize}, {channelsKey, &own.channels}} {
+		text, ok := meta[number.key]
+		if !ok || *number.into != 0 {
+			continue
+		}
+		var err error
+		if *number.into, err = strconv.Atoi(text); err != nil {
+			return nil, fmt.Errorf("%q: metadata %q: %q is not a number", net.Path, number.key, text)
+		}
+	}
+	return &own, nil
 }
 
 // load reads a split of the data.
-func (d *dataFlags) load(ctx context.Context, a *app, split dataset.Split, n *dataset.Normalization) (*dataset.Set, error) {
-	return dataset.Open(ctx, d.name, split, dataset.Options{DataDir: a.dataDir, Log: a.sayOnce, Normalize: n})
+func (d *dataFlags) load(ctx context.Context, a *app, split dataset.Split) (*dataset.Set, error) {
+	opt, err := d.options(a)
+	if err != nil {
+		return nil, err
+	}
+	return dataset.Open(ctx, d.name, split, opt)
 }
 
 // open loads a split of the data and checks that it fits the network.
@@ -111,22 +204,35 @@ func (d *dataFlags) open(ctx context.Context, a *app, split dataset.Split, net *
 	if net.Graph == nil {
 		return nil, fmt.Errorf("%q: %w", net.Path, model.ErrNoGraph)
 	}
-	normalize, err := d.normalizationFor(net)
+	own, err := d.forModel(net)
 	if err != nil {
 		return nil, err
 	}
-	set, err := d.load(ctx, a, split, normalize)
+	opt, err := own.options(a)
 	if err != nil {
 		return nil, err
 	}
-	return set, fits(net, set)
+	// A set that does not fit should not be refused for a normalization that does not fit it either.
+	normalize := opt.Normalize
+	opt.Normalize = nil
+	set, err := dataset.Open(ctx, own.name, split, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := fits(net, set); err != nil {
+		return nil, err
+	}
+	return set.Normalized(normalize)
 }
 
-// fits checks that samples have as many values as the network reads, and the labels as many classes as it tells apart.
+// fits checks that samples have the shape that the network reads, or as many values where that is a plain vector, and the labels as many classes as it
+// tells apart.
 func fits(net *model.Model, set *dataset.Set) error {
-	if product(net.Config.Input) != product(set.Shape()) || net.Config.Classes != set.Classes() {
+	input, shape := net.Config.Input, set.Shape()
+	same := slices.Equal(input, shape) || len(input) < len(shape) && product(input) == product(shape)
+	if !same || net.Config.Classes != set.Classes() {
 		return fmt.Errorf("%q reads samples of shape %v and tells %d classes apart; %s has samples of shape %v in %d classes",
-			net.Path, net.Config.Input, net.Config.Classes, set.Name(), set.Shape(), set.Classes())
+			net.Path, input, net.Config.Classes, set.Name(), shape, set.Classes())
 	}
 	return nil
 }

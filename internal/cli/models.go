@@ -157,11 +157,11 @@ func (m *modelFlags) whyUnproven(net *model.Model) string {
 // ownKeys begin the metadata that this program writes.
 const ownKeys = "rebasin."
 
-// outputMetadata is the metadata of an output: what a foreign program wrote into the model it is like, the normalization that the model expects of
-// its inputs, and how it came about: program, method, seed and the inputs' SHA-256.
+// outputMetadata is the metadata of an output: what a foreign program wrote into the model it is like, how the model expects
+// images to be read, and how it came about: program, method, seed and the inputs' SHA-256.
 func outputMetadata(like *model.Model, method string, seed uint64, hashes ...string) map[string]string {
 	meta := like.Metadata()
-	maps.DeleteFunc(meta, func(key, _ string) bool { return strings.HasPrefix(key, ownKeys) && key != normalizeKey })
+	maps.DeleteFunc(meta, func(key, _ string) bool { return strings.HasPrefix(key, ownKeys) && !slices.Contains(dataKeys, key) })
 	if meta == nil {
 		meta = map[string]string{}
 	}

@@ -68,6 +68,9 @@ flags, and ends in the same bytes.`,
 	s.IntSliceVar(&f.checkpoints, "checkpoints", nil, "also write the network after these epochs (0 is before the first), as FILE-epochN")
 	s.StringVarP(&f.output, "output", "o", "", "`FILE` to write")
 	s.BoolVar(&f.resume, "resume", false, "go on from FILE.snapshot")
+	s.StringVar((*string)(&f.cfg.Augment), "augment", "none",
+		"random changes of the images: standard (pad 4, crop, mirror), paper (resize .8 to 1.2, crop, mirror, rotate up to 30 degrees), none")
+	choices(c, "augment", dataset.Augmentations()...)
 	f.data.register(c, "to train on")
 	f.data.registerSamples(c, "limit", 0, "train on this many samples of the data only, a fixed random part; 0 is all")
 	choices(c, "arch", architectures...)
@@ -86,15 +89,14 @@ func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
 	if err != nil {
 		return err
 	}
-	normalize, err := f.data.normalization()
+	if err := f.data.chooseNormalization(); err != nil {
+		return err
+	}
+	data, err := f.data.load(ctx, a, dataset.Train)
 	if err != nil {
 		return err
 	}
-	data, err := f.data.load(ctx, a, dataset.Train, normalize)
-	if err != nil {
-		return err
-	}
-	test, err := f.data.load(ctx, a, dataset.Test, normalize)
+	test, err := f.data.load(ctx, a, dataset.Test)
 	if err != nil {
 		return err
 	}
@@ -215,8 +217,9 @@ func (f *trainFlags) metadata(steps int) map[string]string {
 	meta := map[string]string{
 		"rebasin.version": version(), "rebasin.method": "train", "rebasin.seed": fmt.Sprint(f.cfg.Seed), "rebasin.data": f.data.name,
 	}
-	if f.data.normalize != "" {
-		meta[normalizeKey] = f.data.normalize
+	f.data.describe(meta)
+	if f.cfg.Augment.Active() {
+		meta["rebasin.augment"] = string(f.cfg.Augment)
 	}
 	if steps > 0 {
 		meta["rebasin.steps"] = fmt.Sprint(steps)

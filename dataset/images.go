@@ -1,0 +1,367 @@
+package dataset
+
+import (
+	"archive/zip"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	_ "image/jpeg" // decodes what folders of images hold
+	_ "image/png"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Limits on what a file may claim before it is believed. They are far beyond what a network here is trained on.
+const (
+	maxImageFile   = 64 << 20 // bytes of one image as it is stored
+	maxImagePixels = 1 << 24  // of one image before it is resized
+	maxSetBytes    = 8 << 30  // of all images of a split
+	maxClasses     = 1 << 16
+)
+
+// imageEndings tell an image by its name.
+var imageEndings = []string{".png", ".jpg", ".jpeg"}
+
+// An imageFile is one image of a folder or an archive.
+type imageFile struct {
+	split, class, name string // name is the whole path
+	size               int64  // as far as it is known, else 0
+	open               func() (io.ReadCloser, error)
+}
+
+// openImages reads a split of a folder or a zip of images.
+func openImages(ctx context.Context, at string, split Split, opt Options) (*Set, error) {
+	files, folders, done, err := listImages(at)
+	if err != nil {
+		return nil, fmt.Errorf("dataset: %q: %w", at, err)
+	}
+	defer done()
+	t := &imageTree{files: files, folders: folders}
+	if err := t.choose(split); err != nil {
+		return nil, fmt.Errorf("dataset: %q: %w", at, err)
+	}
+	pixels, labels, shape, err := t.decode(ctx, opt)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("dataset: %q: %w", at, err)
+	}
+	return newSet(at, shape, pixels, labels, t.classes, opt.Normalize)
+}
+
+// listImages names all images and class folders of a folder or a zip. Call done when they have been read.
+func listImages(at string) (files []imageFile, folders []string, done func(), err error) {
+	info, err := os.Stat(at)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if info.IsDir() {
+		files, folders, err = listFolder(at)
+		return files, folders, func() {}, err
+	}
+	z, err := zip.OpenReader(at)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("neither a folder nor a zip of images: %w", err)
+	}
+	files, folders = listZip(&z.Reader)
+	return files, folders, func() { _ = z.Close() }, nil // nothing was written
+}
+
+func listFolder(root string) (files []imageFile, folders []string, err error) {
+	for _, split := range []string{Train.String(), Test.String()} {
+		classes, err := os.ReadDir(filepath.Join(root, split))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, class := range classes {
+			dir := filepath.Join(root, split, class.Name())
+			// A class may be a link to a folder elsewhere.
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() || hidden(class.Name()) {
+				continue
+			}
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				return nil, nil, err
+			}
+			folders = append(folders, path.Join(split, class.Name()))
+			for _, e := range entries {
+				if !isImage(e.Name()) {
+					continue
+				}
+				file := filepath.Join(dir, e.Name())
+				files = append(files, imageFile{
+					split: split, class: class.Name(), name: path.Join(split, class.Name(), e.Name()),
+					open: func() (io.ReadCloser, error) { return openRegular(file) },
+				})
+			}
+		}
+	}
+	return files, folders, nil
+}
+
+// openRegular opens a file that is none of those which block or never end.
+func openRegular(name string) (io.ReadCloser, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	return os.Open(name)
+}
+
+// listZip takes the last three parts of a name for SPLIT/CLASS/FILE, so that all may lie in one more folder, as most programs pack it.
+func listZip(z *zip.Reader) (files []imageFile, folders []string) {
+	for _, f := range z.File {
+		parts := strings.Split(strings.TrimSuffix(f.Name, "/"), "/")
+		if f.FileInfo().IsDir() {
+			if n := len(parts); n >= 2 && isSplit(parts[n-2]) && !hidden(parts[n-1]) {
+				folders = append(folders, path.Join(parts[n-2], parts[n-1]))
+			}
+			continue
+		}
+		n := len(parts)
+		if n < 3 || !isSplit(parts[n-3]) || hidden(parts[n-2]) || hidden(parts[0]) || !isImage(parts[n-1]) {
+			continue
+		}
+		folders = append(folders, path.Join(parts[n-3], parts[n-2]))
+		files = append(files, imageFile{
+			split: parts[n-3], class: parts[n-2], name: f.Name, size: int64(min(f.UncompressedSize64, 1<<62)), open: f.Open,
+		})
+	}
+	return files, folders
+}
+
+func isSplit(name string) bool { return name == Train.String() || name == Test.String() }
+
+// hidden files and folders are what systems leave beside the data.
+func hidden(name string) bool { return strings.HasPrefix(name, ".") || name == "__MACOSX" }
+
+func isImage(name string) bool {
+	return !hidden(name) && slices.Contains(imageEndings, strings.ToLower(path.Ext(name)))
+}
+
+// An imageTree is what a folder or a zip has of one split.
+type imageTree struct {
+	files   []imageFile // in the order of classes, and of names within them
+	folders []string    // SPLIT/CLASS
+	classes []string
+}
+
+// choose keeps the images of a split and numbers the classes by their names.
+func (t *imageTree) choose(split Split) error {
+	slices.Sort(t.folders)
+	t.folders = slices.Compact(t.folders)
+	has := map[string]bool{}
+	for _, folder := range t.folders {
+		dir, class := path.Split(folder)
+		t.classes = append(t.classes, class)
+		has[strings.TrimSuffix(dir, "/")] = true
+	}
+	slices.Sort(t.classes)
+	t.classes = slices.Compact(t.classes)
+	switch {
+	case len(t.classes) == 0:
+		return errors.New("no images: they are looked for as train/CLASS/NAME and test/CLASS/NAME, with the endings " + strings.Join(imageEndings, ", "))
+	case len(t.classes) > maxClasses:
+		return fmt.Errorf("%d classes are more than %d", len(t.classes), maxClasses)
+	case !has[split.String()]:
+		return fmt.Errorf("there is no folder %q", split.String())
+	}
+	t.files = slices.DeleteFunc(t.files, func(f imageFile) bool { return f.split != split.String() })
+	slices.SortStableFunc(t.files, func(a, b imageFile) int {
+		return cmp.Or(strings.Compare(a.class, b.class), strings.Compare(a.name, b.name))
+	})
+	images := map[string]int{}
+	for i, f := range t.files {
+		images[f.class]++
+		if i > 0 && t.files[i-1].name == f.name {
+			return fmt.Errorf("%q is there twice", f.name)
+		}
+	}
+	for _, class := range t.classes {
+		if images[class] == 0 {
+			return fmt.Errorf("class %q has no images in %q", class, split.String())
+		}
+	}
+	return nil
+}
+
+// imageShape is how all images of a set are stored.
+type imageShape struct{ channels, height, width int }
+
+func (s imageShape) size() int { return s.channels * s.height * s.width }
+
+// shapeOf is the shape that opt gives an image.
+func shapeOf(c image.Config, opt Options) imageShape {
+	s := imageShape{channels: 3, height: c.Height, width: c.Width}
+	if opt.Channels != 0 {
+		s.channels = opt.Channels
+	}
+	if opt.Resize != 0 {
+		s.height, s.width = opt.Resize, opt.Resize
+	}
+	return s
+}
+
+// decode reads all images, several at once. Which error is reported does not depend on which came first: it is that of the first image in order.
+func (t *imageTree) decode(ctx context.Context, opt Options) (pixels []uint8, labels []int32, shape imageShape, err error) {
+	failures := make([]error, len(t.files))
+	first, found := imageShape{}, -1
+	for i := range t.files {
+		var config image.Config
+		if _, config, failures[i] = t.files[i].read(); failures[i] == nil {
+			first, found = shapeOf(config, opt), i
+			break
+		}
+		if !opt.SkipCorrupt {
+			return nil, nil, first, failures[i]
+		}
+	}
+	if found < 0 {
+		return nil, nil, first, fmt.Errorf("none of the %d images can be read: %w", len(t.files), failures[0])
+	}
+	if first.size() > maxSetBytes/len(t.files) {
+		return nil, nil, first, fmt.Errorf("%d images of %dx%dx%d are more than %d GiB", len(t.files), first.channels, first.height, first.width, maxSetBytes>>30)
+	}
+	pixels = make([]uint8, len(t.files)*first.size())
+	stop := func(i int) bool { return ctx.Err() != nil || failures[i] != nil && !opt.SkipCorrupt }
+	each(len(t.files)-found, func(k int) bool {
+		i := found + k
+		failures[i] = t.files[i].into(pixels[i*first.size():][:first.size()], first, t.files[found].name, opt)
+		return !stop(i)
+	})
+	if ctx.Err() != nil {
+		return nil, nil, first, ctx.Err()
+	}
+	return t.keep(pixels, first, failures, opt)
+}
+
+// keep drops the images that could not be read, where that was asked for.
+func (t *imageTree) keep(pixels []uint8, shape imageShape, failures []error, opt Options) ([]uint8, []int32, imageShape, error) {
+	labels, kept, skipped := make([]int32, len(t.files)), 0, 0
+	for i, f := range t.files {
+		if err := failures[i]; err != nil {
+			var corrupt *corruptError
+			if !opt.SkipCorrupt || !errors.As(err, &corrupt) {
+				return nil, nil, shape, err
+			}
+			if skipped++; opt.Log != nil && skipped <= 3 {
+				opt.Log(fmt.Sprintf("skipped %v", err))
+			}
+			continue
+		}
+		class, _ := slices.BinarySearch(t.classes, f.class)
+		labels[kept] = int32(class)
+		if kept != i {
+			copy(pixels[kept*shape.size():][:shape.size()], pixels[i*shape.size():])
+		}
+		kept++
+	}
+	if skipped > 0 && opt.Log != nil {
+		opt.Log(fmt.Sprintf("skipped %d of %d images that cannot be read", skipped, len(t.files)))
+	}
+	return pixels[:kept*shape.size()], labels[:kept], shape, nil
+}
+
+// each calls f(0), f(1), ... f(n-1) on all processors, each number once and begun in order, and stops to begin new ones when one returned false.
+func each(n int, f func(i int) bool) {
+	var next atomic.Int64
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for !stop.Load() {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if !f(i) {
+					stop.Store(true)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A corruptError is an image that cannot be read, in contrast to one that is not wanted.
+type corruptError struct {
+	name string
+	err  error
+}
+
+func (e *corruptError) Error() string { return fmt.Sprintf("image %q: %v", e.name, e.err) }
+func (e *corruptError) Unwrap() error { return e.err }
+
+// read returns the content of the file and what its header says. Nothing is allocated by what a header claims.
+func (f *imageFile) read() ([]byte, image.Config, error) {
+	corrupt := func(err error) error { return &corruptError{f.name, err} }
+	if f.size > maxImageFile {
+		return nil, image.Config{}, fmt.Errorf("image %q: it has %d bytes, more than %d", f.name, f.size, maxImageFile)
+	}
+	r, err := f.open()
+	if err != nil {
+		return nil, image.Config{}, corrupt(err)
+	}
+	defer func() { _ = r.Close() }() // nothing was written
+	content, err := io.ReadAll(io.LimitReader(r, maxImageFile+1))
+	if err != nil {
+		return nil, image.Config{}, corrupt(err)
+	}
+	if len(content) > maxImageFile {
+		return nil, image.Config{}, fmt.Errorf("image %q: it has more than %d bytes", f.name, maxImageFile)
+	}
+	config, _, err := image.DecodeConfig(bytes.NewReader(content))
+	if err != nil {
+		return nil, config, corrupt(err)
+	}
+	if config.Width < 1 || config.Height < 1 || config.Width > maxImagePixels/config.Height {
+		return nil, config, fmt.Errorf("image %q: it is %dx%d; more than %d pixels are not read", f.name, config.Width, config.Height, maxImagePixels)
+	}
+	return content, config, nil
+}
+
+// into decodes the image to dst, in the shape of the set, which the first image has.
+func (f *imageFile) into(dst []uint8, shape imageShape, first string, opt Options) error {
+	content, config, err := f.read()
+	if err != nil {
+		return err
+	}
+	if own := shapeOf(config, opt); own != shape {
+		return fmt.Errorf("images of mixed sizes: %q is %dx%d, %q is %dx%d: resize them to one",
+			first, shape.width, shape.height, f.name, own.width, own.height)
+	}
+	decoded, _, err := image.Decode(bytes.NewReader(content))
+	if err != nil {
+		return &corruptError{f.name, err}
+	}
+	full := imageShape{channels: shape.channels, height: config.Height, width: config.Width}
+	if b := decoded.Bounds(); b.Dx() != full.width || b.Dy() != full.height {
+		return &corruptError{f.name, fmt.Errorf("it is %dx%d, its header says %dx%d", b.Dx(), b.Dy(), full.width, full.height)}
+	}
+	if full == shape {
+		planes(dst, decoded, full)
+		return nil
+	}
+	own := make([]uint8, full.size())
+	planes(own, decoded, full)
+	newResizer(full.height, full.width, shape.height, shape.width).planes(dst, own, shape.channels)
+	return nil
+}
