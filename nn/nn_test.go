@@ -136,6 +136,14 @@ func testCases() []testCase {
 		h := b.Mul("h", "x", b.Param("a", 2, 6))
 		b.Output(b.Op("Tanh", "y", nil, b.Reshape("r", h, 0, 4, -1)))
 	})
+	ints := func(list ...int64) []int64 { return list }
+	add("Conv", operands("Conv", nil, shape{2, 3, 5, 4}, shape{4, 3, 3, 2}))
+	add("Conv/bias", operands("Conv", attrs("pads", ints(1, 0, 2, 1)), shape{2, 2, 3, 4}, shape{3, 2, 3, 3}, shape{3}))
+	add("Conv/strides", operands("Conv", attrs("pads", ints(1, 1, 1, 1), "strides", ints(2, 3)), shape{2, 2, 6, 7}, shape{3, 2, 3, 3}, shape{3}))
+	add("Conv/dilations", operands("Conv", attrs("dilations", ints(2, 3), "pads", ints(2, 0, 1, 3)), shape{1, 2, 5, 6}, shape{3, 2, 2, 3}))
+	add("Conv/groups", operands("Conv", attrs("group", int64(2), "pads", ints(1, 1, 1, 1)), shape{2, 4, 3, 3}, shape{6, 2, 3, 3}, shape{6}))
+	add("Conv/depthwise", operands("Conv", attrs("group", int64(3), "strides", ints(2, 2)), shape{2, 3, 5, 5}, shape{3, 1, 3, 3}))
+	add("Conv/one axis", operands("Conv", attrs("pads", ints(1, 2), "strides", ints(2)), shape{2, 3, 7}, shape{4, 3, 3}, shape{4}))
 	return append(cases, networkCases()...)
 }
 
@@ -199,7 +207,20 @@ func networkCases() []testCase {
 			b.Output(b.Op("Sub", "y", nil, scalar(b, "one", 1), h))
 		}},
 		{"attention", 2, attention},
+		{"convolutions", 2, convolutions},
 	}
+}
+
+// convolutions are a residual block with a fused Relu and a flattened classifier.
+func convolutions(b *graph.Builder) {
+	x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(2), graph.Fixed(5), graph.Fixed(4))
+	conv := func(name, in string, from, to int) string {
+		attrs := graph.Attrs{"pads": []int64{1, 1, 1, 1}}
+		return b.Op("Conv", name, attrs, in, b.Param(name+".weight", to, from, 3, 3), b.Param(name+".bias", to))
+	}
+	h := b.Relu("h1", conv("c1", x, 2, 3))
+	h = b.Add("sum", b.Op("Tanh", "h2", nil, conv("c2", h, 3, 3)), h)
+	b.Output(b.Linear("y", b.Flatten("f", h, 1), "fc", 3, 60, true))
 }
 
 // attention is a block of a transformer: two heads of three units over five places, and a residual network behind it.

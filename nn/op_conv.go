@@ -1,11 +1,10 @@
 package nn
 
 import (
-	"errors"
 	"fmt"
 
+	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/internal/kernel"
-	"github.com/rebasin/rebasin/tensor"
 )
 
 func convOperators[T Float]() map[string]operator[T] {
@@ -96,34 +95,21 @@ func (c *call[T]) channelSums(d *sink[T], src *buffer[T], batch, channels, pixel
 func convShape[T Float](c *call[T]) (kernel.ConvShape, error) {
 	x, w := c.shape(0), c.shape(1)
 	axes := len(x) - 2
-	if axes < 1 || axes > 2 || len(w) != len(x) {
-		return kernel.ConvShape{}, fmt.Errorf("input of shape %v and weights of shape %v: convolutions have one or two spatial axes here", x, w)
+	if axes > 2 {
+		return kernel.ConvShape{}, fmt.Errorf("input of shape %v: convolutions have one or two spatial axes here", x)
+	}
+	window, err := graph.WindowOf(&c.node.Node, x[2:], w[2:])
+	if err != nil {
+		return kernel.ConvShape{}, err
 	}
 	s := kernel.ConvShape{
 		Batch: x[0], In: x[1], Out: w[0], Groups: int(c.node.Attrs.Int("group", 1)),
 		Size: [2]int{1, 1}, Kernel: [2]int{1, 1}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1},
 	}
-	pads := windowPads(c, x, w, axes)
 	for i := range axes {
 		to := 2 - axes + i
-		s.Size[to], s.Kernel[to] = x[2+i], w[2+i]
-		s.Stride[to] = entry(c.node.Attrs.Ints("strides"), i)
-		s.Dilation[to] = entry(c.node.Attrs.Ints("dilations"), i)
-		s.Pads[to], s.Pads[to+2] = pads[i], pads[axes+i]
-	}
-	if x[1] != w[1]*s.Groups || w[0]%s.Groups != 0 {
-		return kernel.ConvShape{}, fmt.Errorf("%d channels and weights of shape %v in %d groups", x[1], w, s.Groups)
-	}
-	for i, n := range s.Pads {
-		if n < 0 {
-			return kernel.ConvShape{}, fmt.Errorf("pad %d of %v is negative", i, s.Pads)
-		}
-	}
-	out := s.OutSize()
-	for i := range axes {
-		if to := 2 - axes + i; out[to] < 1 || out[to] != c.out.shape[2+i] {
-			return kernel.ConvShape{}, fmt.Errorf("an output of size %v, not %v", out, c.out.shape)
-		}
+		s.Size[to], s.Kernel[to], s.Stride[to], s.Dilation[to] = x[2+i], w[2+i], window.Stride[i], window.Dilation[i]
+		s.Pads[to], s.Pads[to+2] = window.Before[i], window.After[i]
 	}
 	return s, tooLarge(&s)
 }
@@ -136,39 +122,7 @@ func tooLarge(s *kernel.ConvShape) error {
 		out *= float64(n)
 	}
 	if max(in, out) > kernel.MaxConvImage {
-		return errors.New("the image is too large")
+		return fmt.Errorf("an image of %v with %d and %d channels is too large", s.Size, s.In, s.Out)
 	}
 	return nil
-}
-
-// entry is element i of an attribute whose default is all ones.
-func entry(list []int64, i int) int {
-	if i >= len(list) {
-		return 1
-	}
-	return int(list[i])
-}
-
-// windowPads are the pads before and after each of the axes: as given, or such that the output has 1/stride of the input's size, rounded up.
-func windowPads[T Float](c *call[T], x, w tensor.Shape, axes int) []int {
-	pads := make([]int, 2*axes)
-	same := c.node.Attrs.String("auto_pad", "NOTSET")
-	for i := range axes {
-		switch same {
-		case "SAME_UPPER", "SAME_LOWER":
-			stride, reach := entry(c.node.Attrs.Ints("strides"), i), entry(c.node.Attrs.Ints("dilations"), i)*(w[2+i]-1)+1
-			total := max(0, ((x[2+i]+stride-1)/stride-1)*stride+reach-x[2+i])
-			pads[i] = total / 2
-			if same == "SAME_LOWER" {
-				pads[i] = total - total/2
-			}
-			pads[axes+i] = total - pads[i]
-		case "VALID":
-		default:
-			if given := c.node.Attrs.Ints("pads"); len(given) == 2*axes {
-				pads[i], pads[axes+i] = int(given[i]), int(given[axes+i])
-			}
-		}
-	}
-	return pads
 }

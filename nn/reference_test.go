@@ -110,6 +110,8 @@ func evaluate(t *testing.T, n *graph.Node, in []array, shape []int) array {
 		return referenceGemm(n, in, shape)
 	case "MatMul":
 		return referenceMatMul(in[0], in[1], shape)
+	case "Conv":
+		return referenceConv(n, in, shape)
 	}
 	t.Fatalf("no reference for %s", n.Op)
 	return array{}
@@ -276,4 +278,37 @@ func TestForwardAgreesWithReference(t *testing.T) {
 			}
 		})
 	}
+}
+
+// referenceConv sums over the channels of the group and the kernel. Its pads are explicit.
+func referenceConv(n *graph.Node, in []array, shape []int) array {
+	x, w := in[0], in[1]
+	attr := func(name string, i, otherwise int) int {
+		if list := n.Attrs.Ints(name); list != nil {
+			return int(list[i])
+		}
+		return otherwise
+	}
+	rows := shape[1] / int(n.Attrs.Int("group", 1))
+	return generate(shape, func(at []int) float64 {
+		sum := 0.0
+		if len(in) > 2 {
+			sum = in[2].data[at[1]]
+		}
+		taps := generate(w.shape[1:], func(tap []int) float64 {
+			source := []int{at[0], at[1]/rows*w.shape[1] + tap[0]}
+			for i := range tap[1:] {
+				p := at[2+i]*attr("strides", i, 1) + tap[1+i]*attr("dilations", i, 1) - attr("pads", i, 0)
+				if p < 0 || p >= x.shape[2+i] {
+					return 0
+				}
+				source = append(source, p)
+			}
+			return x.at(source) * w.at(append([]int{at[1]}, tap...))
+		})
+		for _, v := range taps.data {
+			sum += v
+		}
+		return sum
+	})
 }
