@@ -17,12 +17,16 @@ type implementation[T Float] struct {
 	engine[T]
 	vectors[T]
 	gathers[T]
+	norms[T]
 	// peak does a known amount of multiply-adds on registers and returns it in floating-point operations.
 	peak func(rounds int) float64
 }
 
 func portable[T Float]() *implementation[T] {
-	return &implementation[T]{name: "portable", engine: portableEngine[T](), vectors: portableVectors[T](), gathers: portableGathers[T](), peak: peakPortable[T]}
+	return &implementation[T]{
+		name: "portable", engine: portableEngine[T](), vectors: portableVectors[T](), gathers: portableGathers[T](), norms: portableNorms[T](),
+		peak: peakPortable[T],
+	}
 }
 
 var (

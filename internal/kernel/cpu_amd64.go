@@ -11,11 +11,13 @@ func offered() []*implementation[float32] {
 		return offers
 	}
 	offers = append(offers, &implementation[float32]{
-		name: "avx2", engine: engineAVX2(), vectors: vectorsAVX2(), gathers: gathersAVX2(), peak: peakOf(peakAVX2, 12*8),
+		name: "avx2", engine: engineAVX2(), vectors: vectorsAVX2(), norms: normsAVX2(), gathers: gathersAVX2(),
+		peak: peakOf(peakAVX2, 12*8),
 	})
 	if cpu.X86.HasAVX512F {
 		offers = append(offers, &implementation[float32]{
-			name: "avx512", engine: engineAVX512(), vectors: vectorsAVX2(), gathers: gathersAVX2(), peak: peakOf(peakAVX512, 24*16),
+			name: "avx512", engine: engineAVX512(), vectors: vectorsAVX2(), norms: normsAVX2(), gathers: gathersAVX2(),
+			peak: peakOf(peakAVX512, 24*16),
 		})
 	}
 	return offers

@@ -82,9 +82,12 @@ func unusual[T Float](rng *rand.Rand) T {
 	return T(rng.NormFloat64())
 }
 
-func checkVectors[T Float](t *testing.T, e *implementation[T]) {
+func checkVectors[T Float](t *testing.T, e *implementation[T]) { checkCases(t, e, vectorCases[T]()) }
+
+func checkCases[T Float](t *testing.T, e *implementation[T], cases []vectorCase[T]) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(7, 8))
-	for _, c := range vectorCases[T]() {
+	for _, c := range cases {
 		for n := range 201 {
 			what := fmt.Sprintf("%s of %d", c.name, n)
 			var slices []guarded[T]

@@ -29,6 +29,7 @@ func main() {
 		{"vector", writeVector},
 		{"scan", writeScan},
 		{"gather", writeGather},
+		{"norm", writeNorm},
 	}
 	for _, f := range files {
 		if err := generate(f.name, f.write); err != nil {
