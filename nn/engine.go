@@ -22,6 +22,9 @@ type Options struct {
 	Training bool     // keep what Backward needs, and drop out
 	Seed     uint64   // of the masks of Dropout
 	Keep     []string // values, besides the outputs, that are to be readable after Forward
+	// BatchStatistics lets BatchNormalization normalise with mean and biased variance of the batch, in Backward, too, instead of the running
+	// statistics, which [Engine.UpdateStatistics] then moves.
+	BatchStatistics bool
 }
 
 // maxPlans is the number of batch sizes that stay prepared: training and evaluation, each with a smaller last batch.
@@ -36,6 +39,8 @@ type Engine[T Float] struct {
 	specs  []ParamSpec
 	params []T
 	grads  []T
+	// trained is the length of the part of the arenas without statistics.
+	trained int
 
 	plans   []*plan[T] // the one last used is last
 	current *plan[T]   // of the last Forward
@@ -56,7 +61,7 @@ func New[T Float](g *graph.Graph, opt Options) (*Engine[T], error) {
 	}
 	e.pool = kernel.NewPool(opt.Threads)
 	// What a node demands of its attributes shows when it is compiled: better now than at the first Forward.
-	if _, err := newPlan(e, max(1, e.fixedBatch())); err != nil {
+	if _, err := newPlan(e, e.trialBatch()); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("nn: graph %q: %w", g.Name, err)
 	}
@@ -65,6 +70,17 @@ func New[T Float](g *graph.Graph, opt Options) (*Engine[T], error) {
 
 // Close ends the engine's threads. The parameters stay readable; nothing else may be called.
 func (e *Engine[T]) Close() { e.pool.Close() }
+
+// trialBatch is a batch size for which every node that can be compiled at all can be.
+func (e *Engine[T]) trialBatch() int {
+	if n := e.fixedBatch(); n > 0 {
+		return n
+	}
+	if e.opt.BatchStatistics {
+		return 2
+	}
+	return 1
+}
 
 // fixedBatch is the batch size that the graph demands, or 0.
 func (e *Engine[T]) fixedBatch() int {
@@ -134,6 +150,18 @@ func (e *Engine[T]) Backward(dout []T) error {
 		run()
 	}
 	return nil
+}
+
+// UpdateStatistics folds the statistics of the last Forward into the running ones by PyTorch's rule: a running value becomes (1-momentum) times
+// itself plus momentum times the batch's, of the variance the unbiased one. (ONNX counts momentum the other way round.) It does nothing without
+// Options.BatchStatistics, or before the first Forward.
+func (e *Engine[T]) UpdateStatistics(momentum float64) {
+	if e.current == nil {
+		return
+	}
+	for _, fold := range e.current.statistics {
+		fold(momentum)
+	}
 }
 
 // SetStep numbers the next Forward call; later ones count on from it. Dropout masks depend on the number, so that a training that is

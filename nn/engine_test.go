@@ -53,12 +53,17 @@ func trainingStep[T Float](t testing.TB, e *Engine[T], x []T, labels []int32, dl
 
 // TestThreadsDoNotMatter demands the same bytes for any number of threads.
 func TestThreadsDoNotMatter(t *testing.T) {
+	for name, g := range map[string]*graph.Graph{"wide": wideNetwork(t), "planes": planeNetwork(t)} {
+		t.Run(name, func(t *testing.T) { threadsDoNotMatter(t, g) })
+	}
+}
+
+func threadsDoNotMatter(t *testing.T, g *graph.Graph) {
 	const batch = 131
-	g := wideNetwork(t)
 	x, labels := inputFor[float32](t, g, batch), labelsFor(batch, 10)
 	var logits, grads []float32
 	for _, threads := range []int{1, 2, 3} {
-		e := newEngine[float32](t, g, Options{Threads: threads, Training: true, Seed: 7})
+		e := newEngine[float32](t, g, Options{Threads: threads, Training: true, BatchStatistics: true, Seed: 7})
 		dlogits := make([]float32, batch*10)
 		for range 2 {
 			trainingStep(t, e, x, labels, dlogits)
@@ -78,11 +83,16 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector makes sync.Pool allocate")
 	}
+	for name, g := range map[string]*graph.Graph{"wide": wideNetwork(t), "planes": planeNetwork(t)} {
+		t.Run(name, func(t *testing.T) { steadyStateAllocatesNothing(t, g) })
+	}
+}
+
+func steadyStateAllocatesNothing(t *testing.T, g *graph.Graph) {
 	const batch = 131
-	g := wideNetwork(t)
 	x, labels, dlogits := inputFor[float32](t, g, batch), labelsFor(batch, 10), make([]float32, batch*10)
 	for _, threads := range []int{1, 2} {
-		e := newEngine[float32](t, g, Options{Threads: threads, Training: true})
+		e := newEngine[float32](t, g, Options{Threads: threads, Training: true, BatchStatistics: true})
 		trainingStep(t, e, x, labels, dlogits)
 		if n := testing.AllocsPerRun(10, func() { trainingStep(t, e, x, labels, dlogits) }); n != 0 {
 			t.Errorf("%d threads: a training step allocates %v times", threads, n)

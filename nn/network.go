@@ -8,11 +8,13 @@ import (
 	"github.com/rebasin/rebasin/tensor"
 )
 
-// node is a node of the graph that matters, perhaps with the Relu behind it.
+// node is a node of the graph that matters, perhaps with what stands around it.
 type node struct {
 	graph.Node
-	relu    bool // the output is that of the fused Relu
-	reaches bool // the first output depends on it
+	channels bool // a LayerNormalization over axis 1, the Transposes around it being gone
+	residual bool // the last input is added to the output: the fused Add
+	relu     bool // the output is that of the fused Relu, behind all else
+	reaches  bool // the first output depends on it
 }
 
 // network is what an engine knows of its graph before a batch size is chosen.
@@ -22,7 +24,8 @@ type network[T Float] struct {
 	batch     string // the symbol of the input's first axis, "" when that is a number
 	values    map[string]graph.Value
 	operators map[string]operator[T]
-	floats    map[string][]T  // constants
+	constants map[string]*tensor.Tensor
+	floats    map[string][]T  // those of floats
 	pinned    map[string]bool // values that stay readable
 	nodes     []*node
 }
@@ -107,9 +110,9 @@ func (n *network[T]) pin(keep []string) error {
 }
 
 func (n *network[T]) convertConstants() error {
-	constants := n.graph.Constants()
-	for _, name := range sortedKeys(constants) {
-		if t := constants[name]; t.DType().IsFloat() {
+	n.constants = n.graph.Constants()
+	for _, name := range sortedKeys(n.constants) {
+		if t := n.constants[name]; t.DType().IsFloat() {
 			data, err := convert[T](t)
 			if err != nil {
 				return fmt.Errorf("constant %q: %w", name, err)
@@ -140,29 +143,6 @@ func (n *network[T]) keepNeeded() {
 		n.nodes = append(n.nodes, node)
 	}
 	slices.Reverse(n.nodes)
-}
-
-// fuse joins a Gemm or Conv and the Relu that is all that reads it.
-func (n *network[T]) fuse() {
-	readers := map[string]int{}
-	for _, node := range n.nodes {
-		for _, in := range n.dataInputs(node) {
-			readers[in]++
-		}
-	}
-	products := map[string]*node{}
-	var kept []*node
-	for _, node := range n.nodes {
-		if gemm := products[node.Input(0)]; node.Op == "Relu" && gemm != nil {
-			gemm.Outputs, gemm.relu = node.Outputs, true
-			continue
-		}
-		if out := node.Outputs[0]; (node.Op == "Gemm" || node.Op == "Conv") && readers[out] == 1 && !n.pinned[out] {
-			products[out] = node
-		}
-		kept = append(kept, node)
-	}
-	n.nodes = kept
 }
 
 // dataInputs are the inputs that are read when the node runs.

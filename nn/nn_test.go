@@ -3,6 +3,8 @@ package nn
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -18,6 +20,12 @@ type testCase struct {
 	name  string
 	batch int
 	build func(b *graph.Builder)
+	// batchStatistics is the option of the engine.
+	batchStatistics bool
+}
+
+func (c *testCase) options(training bool) Options {
+	return Options{Training: training, BatchStatistics: c.batchStatistics, Threads: 1}
 }
 
 // scalar adds a constant of one element.
@@ -144,7 +152,7 @@ func testCases() []testCase {
 	add("Conv/groups", operands("Conv", attrs("group", int64(2), "pads", ints(1, 1, 1, 1)), shape{2, 4, 3, 3}, shape{6, 2, 3, 3}, shape{6}))
 	add("Conv/depthwise", operands("Conv", attrs("group", int64(3), "strides", ints(2, 2)), shape{2, 3, 5, 5}, shape{3, 1, 3, 3}))
 	add("Conv/one axis", operands("Conv", attrs("pads", ints(1, 2), "strides", ints(2)), shape{2, 3, 7}, shape{4, 3, 3}, shape{4}))
-	return append(cases, networkCases()...)
+	return slices.Concat(cases, networkCases(), planeCases())
 }
 
 // networkCases are about how steps meet: several consumers, shared parameters, views, fusion, dead ends.
@@ -153,61 +161,61 @@ func networkCases() []testCase {
 		return b.Input("x", tensor.F32, append([]graph.Dim{graph.Sym("N")}, graph.ShapeOf(extents...)...)...)
 	}
 	return []testCase{
-		{"mlp", 5, func(b *graph.Builder) {
+		{name: "mlp", batch: 5, build: func(b *graph.Builder) {
 			h := b.Relu("h", b.Linear("z", input(b, 7), "fc1", 6, 7, true))
 			b.Output(b.Op("LogSoftmax", "y", nil, b.Linear("logits", h, "fc2", 3, 6, true)))
 		}},
-		{"fusion without bias", 4, func(b *graph.Builder) {
+		{name: "fusion without bias", batch: 4, build: func(b *graph.Builder) {
 			b.Output(b.Relu("h", b.Linear("z", input(b, 3), "fc1", 6, 3, false)))
 		}},
-		{"fusion of a scaled product", 4, func(b *graph.Builder) {
+		{name: "fusion of a scaled product", batch: 4, build: func(b *graph.Builder) {
 			z := b.Op("Gemm", "z", graph.Attrs{"alpha": 0.5, "beta": 2.0}, input(b, 3), b.Param("w", 3, 5), b.Param("c", 5))
 			b.Output(b.Relu("h", z))
 		}},
-		{"no fusion where others read", 4, func(b *graph.Builder) {
+		{name: "no fusion where others read", batch: 4, build: func(b *graph.Builder) {
 			z := b.Linear("z", input(b, 3), "fc1", 6, 3, true)
 			b.Output(b.Mul("y", b.Relu("h", z), z))
 		}},
-		{"residual", 4, func(b *graph.Builder) {
+		{name: "residual", batch: 4, build: func(b *graph.Builder) {
 			h := b.Relu("h", b.Linear("z", input(b, 6), "fc1", 6, 6, true))
 			g := b.Op("Tanh", "g", nil, b.Linear("z2", h, "fc2", 6, 6, true))
 			b.Output(b.Add("y", g, h))
 		}},
-		{"three consumers", 4, func(b *graph.Builder) {
+		{name: "three consumers", batch: 4, build: func(b *graph.Builder) {
 			h := b.Op("Sigmoid", "h", nil, b.Linear("z", input(b, 6), "fc1", 5, 6, true))
 			p := b.Mul("p", b.Op("Tanh", "t", nil, h), b.Op("Gelu", "u", nil, h))
 			b.Output(b.Op("Sub", "y", nil, p, b.Softmax("s", h, -1)))
 		}},
-		{"shared parameter", 4, func(b *graph.Builder) {
+		{name: "shared parameter", batch: 4, build: func(b *graph.Builder) {
 			h := b.Op("Tanh", "h", nil, b.Linear("z", input(b, 4), "fc", 4, 4, true))
 			b.Output(b.Linear("y", h, "fc", 4, 4, true))
 		}},
-		{"views of one value", 2, func(b *graph.Builder) {
+		{name: "views of one value", batch: 2, build: func(b *graph.Builder) {
 			h := b.Op("Tanh", "h", nil, b.MatMul("z", input(b, 2, 6), b.Param("w", 6, 6)))
 			flat := b.Flatten("f", h, 1)
 			again := b.Reshape("r", b.Op("Identity", "i", nil, h), -1, 12)
 			b.Output(b.Mul("y", b.Relu("q", flat), again))
 		}},
-		{"output read again", 3, func(b *graph.Builder) {
+		{name: "output read again", batch: 3, build: func(b *graph.Builder) {
 			y := b.Op("Tanh", "y", nil, b.Linear("z", input(b, 4), "fc", 4, 4, true))
 			b.Output(y)
 			b.Output(b.Op("Sigmoid", "other", nil, y))
 		}},
-		{"output is a view of a parameter", 3, func(b *graph.Builder) {
+		{name: "output is a view of a parameter", batch: 3, build: func(b *graph.Builder) {
 			input(b, 4)
 			b.Output(b.Flatten("y", b.Param("a", 2, 3), 1))
 		}},
-		{"unused parameter", 3, func(b *graph.Builder) {
+		{name: "unused parameter", batch: 3, build: func(b *graph.Builder) {
 			x := input(b, 4)
 			b.Output(b.Linear("y", x, "fc", 2, 4, true))
 			b.Relu("dead", b.Linear("z", x, "other", 2, 4, true))
 		}},
-		{"constants", 3, func(b *graph.Builder) {
+		{name: "constants", batch: 3, build: func(b *graph.Builder) {
 			h := b.Mul("h", b.Linear("z", input(b, 4), "fc", 2, 4, true), scalar(b, "half", 0.5))
 			b.Output(b.Op("Sub", "y", nil, scalar(b, "one", 1), h))
 		}},
-		{"attention", 2, attention},
-		{"convolutions", 2, convolutions},
+		{name: "attention", batch: 2, build: attention},
+		{name: "convolutions", batch: 2, build: convolutions},
 	}
 }
 
@@ -275,6 +283,9 @@ func randomParams(g *graph.Graph, seed uint64) map[string]*tensor.Tensor {
 		t := tensor.New(tensor.F64, shape)
 		for i := range tensor.Of[float64](t) {
 			tensor.Of[float64](t)[i] = math.Copysign(0.3+rng.Float64(), rng.Float64()-0.5)
+			if strings.HasSuffix(p.Name, "running_var") {
+				tensor.Of[float64](t)[i] = math.Abs(tensor.Of[float64](t)[i])
+			}
 		}
 		params[p.Name] = t
 	}

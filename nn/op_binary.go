@@ -93,6 +93,9 @@ func preluGradSlope[T Float](d, dy, x, _, _ []T) {
 // binary makes the step of an elementwise operator of two operands.
 func (c *call[T]) binary(op binary[T]) step {
 	y := c.y()
+	if c.node.relu {
+		op.forward = kernel.SumRelu[T] // only an Add of equal shapes has one
+	}
 	rep := [2]repetition{repeat(c.shape(0), c.out.shape), repeat(c.shape(1), c.out.shape)}
 	if op.isAddOfRow(c, rep) {
 		return c.addRow(rep[1])
@@ -114,6 +117,16 @@ func (c *call[T]) binary(op binary[T]) step {
 		},
 		backward: c.binaryBackward(op, rep),
 	}
+}
+
+// unRelu makes the gradient of the output that of what the fused Relu took, where it lies.
+func (c *call[T]) unRelu() func() {
+	if !c.backward {
+		return func() {}
+	}
+	c.keepY()
+	y, dy := c.y(), c.dy()
+	return c.parallel(c.out.n, 1, func(lo, hi int) { kernel.ReluGrad(dy.data[lo:hi], dy.data[lo:hi], y.data[lo:hi]) })
 }
 
 // operandView is an operand as a tensor of the output's shape.
@@ -139,6 +152,9 @@ func (v *operandView[T]) expand() {
 // binaryBackward makes the backward half: for each operand the gradient at the output's shape, then its sum over repeated axes.
 func (c *call[T]) binaryBackward(op binary[T], rep [2]repetition) func() {
 	var steps []func()
+	if c.node.relu {
+		steps = append(steps, c.unRelu())
+	}
 	var seen reads
 	for i := range 2 {
 		if c.wants(i) {
@@ -161,7 +177,10 @@ func (c *call[T]) binaryBackward(op binary[T], rep [2]repetition) func() {
 		c.keepY()
 		y = c.y()
 	}
-	c.order, c.reuse = []int{1, 0}, rep[0].none()
+	c.order = []int{1, 0}
+	if rep[0].none() {
+		c.reuse = []int{0}
+	}
 	for _, i := range c.order {
 		if c.wants(i) {
 			steps = append(steps, c.operandGrad(op.grad[i], i, operands, y, rep[i]))
@@ -228,7 +247,7 @@ func (c *call[T]) addRow(rep repetition) step {
 	if dRow != nil {
 		sum = c.sumRows(dRow.begin, dy, rows, cols, zero[T])
 	}
-	c.order, c.reuse = []int{1, 0}, true
+	c.order, c.reuse = []int{1, 0}, []int{0}
 	s.backward = func() {
 		sum()
 		if dRow != nil {

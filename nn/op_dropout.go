@@ -31,7 +31,7 @@ func compileDropout[T Float](c *call[T]) (step, error) {
 	c.inPlace = []int{0}
 	s := step{forward: c.parallel(y.n, 1, func(lo, hi int) { d.apply(y.data, x.data, lo, hi) })}
 	if dx != nil {
-		c.reuse = true
+		c.reuse = []int{0}
 		back := c.parallel(y.n, 1, func(lo, hi int) { d.apply(dx.begin(), dy.data, lo, hi) })
 		s.backward = func() {
 			back()

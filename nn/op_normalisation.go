@@ -20,6 +20,9 @@ type layerNorm[T Float] struct {
 }
 
 func compileLayerNorm[T Float](c *call[T]) (step, error) {
+	if c.node.channels {
+		return compileChannelNorm(c)
+	}
 	axis, err := graph.Axis(c.node.Attrs.Int("axis", -1), len(c.out.shape))
 	if err != nil {
 		return step{}, err
@@ -76,7 +79,7 @@ func (l *layerNorm[T]) moments(x []T) (mean, inverse float64) {
 // backward writes the gradient of x last, so that it may take the memory of dy.
 func (l *layerNorm[T]) backward(c *call[T]) func() {
 	dX, dScale, dBias := c.dx(0), c.dx(1), c.dx(2)
-	c.order, c.reuse = []int{1, 2, 0}, true
+	c.order, c.reuse = []int{1, 2, 0}, []int{0}
 	if dX != nil {
 		c.keepX(1)
 	}

@@ -48,7 +48,7 @@ func compileSoftmax[T Float](forward func(y, x []T, l line), backward func(dx, d
 			return s, nil
 		}
 		c.keepY()
-		c.reuse = true
+		c.reuse = []int{0}
 		back := c.parallel(count, all.n, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
 				backward(dx.begin(), dy.data, y.data, all.at(i))

@@ -16,11 +16,14 @@ type unary[T Float] struct {
 
 func unaryOperators[T Float]() map[string]operator[T] {
 	return map[string]operator[T]{
-		"Relu":      {compile: fixedUnary(unary[T]{kernel.Relu[T], kernel.ReluGrad[T], true})},
-		"Tanh":      {compile: fixedUnary(unary[T]{tanh[T], tanhGrad[T], true})},
-		"Sigmoid":   {compile: fixedUnary(unary[T]{sigmoid[T], sigmoidGrad[T], true})},
-		"LeakyRelu": {compile: leakyRelu[T]},
-		"Gelu":      {compile: gelu[T]},
+		"Relu":        {compile: fixedUnary(unary[T]{kernel.Relu[T], kernel.ReluGrad[T], true})},
+		"Tanh":        {compile: fixedUnary(unary[T]{tanh[T], tanhGrad[T], true})},
+		"Sigmoid":     {compile: fixedUnary(unary[T]{sigmoid[T], sigmoidGrad[T], true})},
+		"LeakyRelu":   {compile: leakyRelu[T]},
+		"Gelu":        {compile: gelu[T]},
+		"Clip":        {compile: clip[T], data: 1},
+		"HardSigmoid": {compile: hardSigmoid[T]},
+		"HardSwish":   {compile: fixedUnary(unary[T]{forward: hardSwish[T], backward: hardSwishGrad[T]})},
 	}
 }
 
@@ -43,7 +46,7 @@ func (c *call[T]) unary(u unary[T]) step {
 	} else {
 		c.keepX(0)
 	}
-	c.reuse = true
+	c.reuse = []int{0}
 	back := c.parallel(y.n, 1, func(lo, hi int) { u.backward(dx.begin()[lo:hi], dy.data[lo:hi], seen.data[lo:hi]) })
 	s.backward = func() {
 		back()
@@ -144,5 +147,77 @@ func geluTanhGrad[T Float](dx, dy, x []T) {
 		t := math.Tanh(geluScale * (v + geluCubic*v*v*v))
 		slope := geluScale * (1 + 3*geluCubic*v*v)
 		dx[i] = dy[i] * T((1+t)/2+v/2*(1-t*t)*slope)
+	}
+}
+
+// clip keeps elements within constant bounds, and passes the gradient of those that lie there, bounds included, as PyTorch's clamp does.
+func clip[T Float](c *call[T]) (step, error) {
+	least, err := c.setting(1, math.Inf(-1))
+	if err != nil {
+		return step{}, err
+	}
+	greatest, err := c.setting(2, math.Inf(1))
+	if err != nil {
+		return step{}, err
+	}
+	lo, hi := T(least), T(greatest)
+	return c.unary(unary[T]{
+		forward: func(y, x []T) {
+			for i, v := range x {
+				y[i] = min(max(v, lo), hi)
+			}
+		},
+		backward: func(dx, dy, x []T) {
+			for i, v := range x {
+				g := dy[i]
+				if v < lo || v > hi {
+					g = 0
+				}
+				dx[i] = g
+			}
+		},
+	}), nil
+}
+
+// hardSigmoid is alpha·x + beta, kept within 0 and 1.
+func hardSigmoid[T Float](c *call[T]) (step, error) {
+	alpha, beta := T(c.node.Attrs.Float("alpha", 0.2)), T(c.node.Attrs.Float("beta", 0.5))
+	return c.unary(unary[T]{
+		forward: func(y, x []T) {
+			for i, v := range x {
+				y[i] = min(max(alpha*v+beta, 0), 1)
+			}
+		},
+		backward: func(dx, dy, y []T) {
+			for i, v := range y {
+				g := T(0)
+				if v > 0 && v < 1 {
+					g = dy[i] * alpha
+				}
+				dx[i] = g
+			}
+		},
+		fromOutput: true,
+	}), nil
+}
+
+// hardSwish is x·(x/6 + 1/2), the second factor kept within 0 and 1. Reference: Howard and others, "Searching for MobileNetV3", 2019,
+// arXiv:1905.02244.
+func hardSwish[T Float](y, x []T) {
+	for i, v := range x {
+		y[i] = v * min(max(v/6+0.5, 0), 1)
+	}
+}
+
+func hardSwishGrad[T Float](dx, dy, x []T) {
+	for i, v := range x {
+		g := dy[i]
+		switch {
+		case v <= -3:
+			g = 0
+		case v < 3:
+			g *= v/3 + 0.5
+		}
+		dx[i] = g
 	}
 }

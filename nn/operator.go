@@ -23,7 +23,7 @@ func operators[T Float]() map[string]operator[T] {
 	all := map[string]operator[T]{}
 	for _, family := range []map[string]operator[T]{
 		unaryOperators[T](), binaryOperators[T](), linearOperators[T](), convOperators[T](), softmaxOperators[T](), normalisationOperators[T](),
-		shapeOperators[T](), dropoutOperators[T](),
+		planeNormOperators[T](), poolOperators[T](), shapeOperators[T](), partOperators[T](), reduceOperators[T](), dropoutOperators[T](),
 	} {
 		for name, op := range family {
 			all[name] = op
@@ -47,6 +47,7 @@ type store[T Float] struct {
 	data    *buffer[T]
 	grad    *buffer[T] // nil where no gradient is wanted
 	written bool       // while planning backward: somebody has written grad
+	param   bool       // data is a parameter's
 }
 
 // sink is where a step puts the gradient of one input.
@@ -91,7 +92,7 @@ type call[T Float] struct {
 	order    []int      // the order in which backward writes the gradients; nil: that of the inputs
 	adds     bool       // the step adds to sinks by itself
 	inPlace  []int      // inputs whose memory the output may take
-	reuse    bool       // the gradient of input 0, written last, may take the memory of the output's
+	reuse    []int      // inputs whose gradient may take the memory of the output's: the first of them that can does
 	step     step
 }
 

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -14,23 +15,31 @@ type ParamSpec struct {
 	Name        string
 	Shape       tensor.Shape
 	Offset, Len int
+	// Statistic marks a running mean or variance: it is not trained, and lies behind all that is.
+	Statistic bool
 }
 
-// layOut places the parameters of float types, in the order of the graph.
+// layOut places the parameters of float types, in the order of the graph, statistics after all others.
 func (e *Engine[T]) layOut() error {
+	statistics := graph.Statistics(e.net.graph)
 	size := 0
-	for _, p := range e.net.graph.Params {
-		if !p.DType.IsFloat() {
-			continue
+	for _, statistic := range []bool{false, true} {
+		for _, p := range e.net.graph.Params {
+			if !p.DType.IsFloat() || statistics[p.Name] != statistic {
+				continue
+			}
+			shape, n, err := e.net.bind(p.Name, 1)
+			if err != nil {
+				return err
+			}
+			e.specs = append(e.specs, ParamSpec{Name: p.Name, Shape: shape, Offset: size, Len: n, Statistic: statistic})
+			size += align(n)
+			if size > maxElements {
+				return fmt.Errorf("the parameters have more than %d elements", maxElements)
+			}
 		}
-		shape, n, err := e.net.bind(p.Name, 1)
-		if err != nil {
-			return err
-		}
-		e.specs = append(e.specs, ParamSpec{Name: p.Name, Shape: shape, Offset: size, Len: n})
-		size += align(n)
-		if size > maxElements {
-			return fmt.Errorf("the parameters have more than %d elements", maxElements)
+		if !statistic {
+			e.trained = size
 		}
 	}
 	e.params = make([]T, size)
@@ -40,11 +49,14 @@ func (e *Engine[T]) layOut() error {
 	return nil
 }
 
-// Specs lists the parameters, in the order of Graph.Params without those that are not floats.
+// Specs lists the parameters as they lie in the arena: in the order of Graph.Params without those that are not floats, running statistics last.
 func (e *Engine[T]) Specs() []ParamSpec { return slices.Clone(e.specs) }
 
 // Params is the arena of parameters itself: writing to it changes them.
 func (e *Engine[T]) Params() []T { return e.params }
+
+// Trained is the length of the leading part of the arenas that is trained: what an optimiser may change. Behind it are running statistics.
+func (e *Engine[T]) Trained() int { return e.trained }
 
 // Grads is the arena of gradients, which Backward overwrites; nil in inference.
 func (e *Engine[T]) Grads() []T { return e.grads }

@@ -11,8 +11,10 @@ type plan[T Float] struct {
 	values   map[string]*value[T] // that stay readable
 	forward  []func()
 	backward []func() // in the order in which they run
-	unused   [][]T    // gradients of the parameters that the output does not depend on
-	arena    []T
+	unused   [][]T    // gradients of statistics, and of the parameters that the output does not depend on
+	// statistics fold those of the last batch into the running ones.
+	statistics []func(momentum float64)
+	arena      []T
 }
 
 // planner makes a plan. Step i runs forward at time i; after the last comes the loss, then step i runs backward at backwardTime(i).
@@ -67,7 +69,8 @@ func (p *planner[T]) sources() error {
 		if err != nil {
 			return err
 		}
-		if p.engine.opt.Training {
+		v.store.param = true
+		if p.engine.opt.Training && !s.Statistic {
 			v.store.grad = ownBuffer(p.engine.grads[s.Offset : s.Offset+s.Len])
 		}
 	}
@@ -146,7 +149,7 @@ func (p *planner[T]) planGradients() {
 	}
 	for _, s := range p.engine.specs {
 		if v := p.values[s.Name]; !v.store.written {
-			p.plan.unused = append(p.plan.unused, v.store.grad.data)
+			p.plan.unused = append(p.plan.unused, p.engine.grads[s.Offset:s.Offset+s.Len])
 		}
 	}
 }
@@ -186,8 +189,10 @@ func (p *planner[T]) shareMemory() {
 	}
 	for i := len(p.calls) - 1; i >= 0; i-- {
 		c := p.calls[i]
-		if s := c.dx(0); c.backward && c.reuse && s != nil && !s.add {
-			s.into.takeOver(c.dy(), p.backwardTime(c.at))
+		for _, j := range c.reuse {
+			if s := c.dx(j); c.backward && s != nil && !s.add {
+				s.into.takeOver(c.dy(), p.backwardTime(c.at))
+			}
 		}
 	}
 }
