@@ -109,13 +109,13 @@ func newTrainer(g *graph.Graph, data eval.Data, cfg Config, opt Options) (*train
 	if cfg.Epochs > math.MaxInt32/perEpoch {
 		return nil, fmt.Errorf("train: %d epochs of %d steps are more steps than %d", cfg.Epochs, perEpoch, math.MaxInt32)
 	}
-	e, err := nn.New[float32](g, nn.Options{Threads: opt.Threads, Training: true, Seed: cfg.Seed})
+	e, err := nn.New[float32](g, nn.Options{Threads: opt.Threads, Training: true, BatchStatistics: true, Seed: cfg.Seed})
 	if err != nil {
 		return nil, err
 	}
 	return &trainer{
 		cfg: cfg, opt: opt, data: data, engine: e,
-		update:     newUpdater(cfg.Optimizer, len(e.Params()), opt.Threads),
+		update:   newUpdater(cfg.Optimizer, e.Trained(), opt.Threads),
 		perEpoch: perEpoch, total: perEpoch * cfg.Epochs, saved: -1,
 		dlogits: make([]float32, min(cfg.Batch, data.Len())*data.Classes()),
 	}, nil
@@ -191,6 +191,9 @@ func (t *trainer) epoch(ctx context.Context) error {
 	return t.snapshot()
 }
 
+// statisticsMomentum is what a batch counts in the running statistics of normalisations: PyTorch's default.
+const statisticsMomentum = .1
+
 // trainOn takes one step of the optimiser.
 func (t *trainer) trainOn(b *batch) error {
 	n, classes, labels := len(b.labels), t.data.Classes(), b.labels
@@ -209,7 +212,9 @@ func (t *trainer) trainOn(b *batch) error {
 	if err := t.engine.Backward(t.dlogits[:n*classes]); err != nil {
 		return err
 	}
-	t.update.step(t.engine.Params(), t.engine.Grads(), t.cfg.Rate(t.step, t.total, t.perEpoch), t.step)
+	trained := t.engine.Trained()
+	t.update.step(t.engine.Params()[:trained], t.engine.Grads()[:trained], t.cfg.Rate(t.step, t.total, t.perEpoch), t.step)
+	t.engine.UpdateStatistics(statisticsMomentum)
 	t.step++
 	t.sum += sum
 	t.correct += correct

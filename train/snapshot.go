@@ -32,7 +32,7 @@ type Snapshot struct {
 	Sum     float64 `json:"sum"`
 	Correct int     `json:"correct"`
 	Seen    int     `json:"seen"`
-	// Tensors are "param/NAME" and the moments of the optimiser, "m/NAME" and "v/NAME" as far as it has them.
+	// Tensors are "param/NAME", running statistics among them, and the moments of the optimiser, "m/NAME" and "v/NAME" as far as it has them.
 	Tensors map[string]*tensor.Tensor `json:"-"`
 
 	path string // where LoadSnapshot found it
@@ -76,6 +76,9 @@ func (t *trainer) state() []part {
 			continue
 		}
 		for _, spec := range t.engine.Specs() {
+			if spec.Statistic && arena.kind != "param" {
+				continue
+			}
 			parts = append(parts, part{arena.kind + "/" + spec.Name, spec.Shape, arena.data[spec.Offset : spec.Offset+spec.Len]})
 		}
 	}
