@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A file is one idx file of a source, known by the size and the SHA-256 of its decompressed content.
+// A file is one file of a source, known by the size and the SHA-256 of its decompressed content.
 type file struct {
 	base   string
 	size   int
@@ -15,21 +15,38 @@ type file struct {
 
 // names are the spellings under which the file is accepted, the common one first.
 func (f file) names() []string {
-	dotted := strings.Replace(f.base, "-idx", ".idx", 1)
-	return []string{f.base + ".gz", f.base, dotted + ".gz", dotted}
+	names := []string{f.base + ".gz", f.base}
+	if dotted := strings.Replace(f.base, "-idx", ".idx", 1); dotted != f.base {
+		names = append(names, dotted+".gz", dotted)
+	}
+	return names
 }
 
 // A source is what is known about one image set.
 type source struct {
 	name       string
 	folders    []string // below a directory that the user names, before the directory itself
-	images     [2]file  // by Split
+	images     [2]file  // by Split: idx files
 	labels     [2]file
+	batches    [2][]file // by Split: files of records, instead
+	form       recordForm
+	archive    file // in which the batches are published; its digest is not needed, theirs are
 	classNames []string
-	inModule   bool // its files come with the module GoMNIST
+	inModule   bool   // its files come with the module GoMNIST
+	cache      string // its folder in the user's cache, where that is not its name
 	systemDirs []string
 	mirrors    []string
 }
+
+// files are those of one split.
+func (s *source) files(split Split) []file {
+	if s.batches[split] != nil {
+		return s.batches[split]
+	}
+	return []file{s.images[split], s.labels[split]}
+}
+
+func (s *source) allFiles() []file { return slices.Concat(s.files(Train), s.files(Test)) }
 
 // Digests of the files that LeCun, Cortes and Burges published (gzip MD5 f68b3c2d..., 9fb629c4... for the images).
 var mnist = source{
@@ -73,7 +90,62 @@ var fashionMNIST = source{
 	},
 }
 
-var sources = []*source{&mnist, &fashionMNIST}
+// Digests of the files within the archives that Krizhevsky publishes (MD5 c32a1d4a... and 03b5dce0... of the archives).
+var cifar10 = source{
+	name:    "cifar10",
+	folders: []string{"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"},
+	batches: [2][]file{
+		{
+			{"data_batch_1.bin", 10000 * 3073, "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"},
+			{"data_batch_2.bin", 10000 * 3073, "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"},
+			{"data_batch_3.bin", 10000 * 3073, "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"},
+			{"data_batch_4.bin", 10000 * 3073, "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"},
+			{"data_batch_5.bin", 10000 * 3073, "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"},
+		},
+		{{"test_batch.bin", 10000 * 3073, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"}},
+	},
+	form:    cifar10Form,
+	archive: file{base: "cifar-10-binary.tar.gz", size: 170052171},
+	classNames: []string{
+		"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+	},
+	mirrors: cifarMirrors,
+}
+
+var cifar100 = source{
+	name:    "cifar100",
+	folders: []string{"cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"},
+	batches: [2][]file{
+		{{"train.bin", 50000 * 3074, "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29"}},
+		{{"test.bin", 10000 * 3074, "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"}},
+	},
+	form:    cifar100Form,
+	archive: file{base: "cifar-100-binary.tar.gz", size: 168513733},
+	classNames: strings.Fields(`apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+		caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl
+		hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree
+		orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea
+		seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+		tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm`),
+	mirrors: cifarMirrors,
+}
+
+// cifar100Coarse is cifar100 with its coarse labels.
+var cifar100Coarse = func() source {
+	s := cifar100
+	s.name, s.cache, s.form = "cifar100-coarse", cifar100.name, cifar100CoarseForm
+	s.classNames = strings.Fields(`aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices
+		household_furniture insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes large_omnivores_and_herbivores
+		medium_mammals non-insect_invertebrates people reptiles small_mammals trees vehicles_1 vehicles_2`)
+	return s
+}()
+
+var cifarMirrors = []string{
+	"https://www.cs.toronto.edu/~kriz/",
+	"https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
+}
+
+var sources = []*source{&mnist, &fashionMNIST, &cifar10, &cifar100, &cifar100Coarse}
 
 // Names lists the image sets that [Open] knows.
 func Names() []string {
@@ -94,7 +166,7 @@ func lookup(name string) (*source, error) {
 // owner names the source and file whose content has the given digest: for saying that a file is sound but another set's.
 func owner(digest string) (string, bool) {
 	for _, s := range sources {
-		for _, f := range slices.Concat(s.images[:], s.labels[:]) {
+		for _, f := range s.allFiles() {
 			if f.sha256 == digest {
 				return s.name + "'s " + f.base, true
 			}

@@ -32,6 +32,9 @@ func Open(ctx context.Context, name string, split Split, opt Options) (*Set, err
 		return nil, err
 	}
 	if IsPath(name) {
+		if holdsRecords(name) != nil {
+			return openRecords(ctx, name, split, opt)
+		}
 		return openImages(ctx, name, split, opt)
 	}
 	src, err := lookup(name)
@@ -69,6 +72,9 @@ func open(ctx context.Context, src *source, split Split, opt Options, env enviro
 		return nil, fmt.Errorf("dataset: %s: unknown split %v", src.name, split)
 	}
 	f := newFinder(src, opt, env)
+	if src.batches[split] != nil {
+		return f.openBatches(ctx, split, opt)
+	}
 	images, err := f.load(ctx, src.images[split])
 	if err != nil {
 		return nil, err
@@ -80,17 +86,40 @@ func open(ctx context.Context, src *source, split Split, opt Options, env enviro
 	if len(images.Dims) != 3 || len(labels.Dims) != 1 {
 		return nil, fmt.Errorf("dataset: %s: images of extents %v with labels of extents %v", src.name, images.Dims, labels.Dims)
 	}
-	return New(src.name, 1, images.Dims[1], images.Dims[2], images.Data, labels.Data, src.classNames, opt.Normalize)
+	set, err := New(src.name, 1, images.Dims[1], images.Dims[2], images.Data, labels.Data, src.classNames, nil)
+	if err != nil {
+		return nil, err
+	}
+	return reshaped(src.name, set.imageShape(), set.pixels, set.labels, set.classNames, opt)
+}
+
+// openBatches finds the files of records of a split.
+func (f *finder) openBatches(ctx context.Context, split Split, opt Options) (*Set, error) {
+	var files []recordFile
+	for _, want := range f.src.batches[split] {
+		content, err := f.content(ctx, want)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, recordFile{want.base, content})
+	}
+	return setOfRecords(f.src.name, files, f.src.form, f.src.classNames, opt)
+}
+
+// content finds one file.
+func (f *finder) content(ctx context.Context, want file) ([]byte, error) {
+	content, err := f.find(ctx, want)
+	if notFound := (*NotFoundError)(nil); err != nil && !errors.As(err, &notFound) {
+		return nil, fmt.Errorf("dataset: %s: %w", f.src.name, err)
+	}
+	return content, err
 }
 
 // load finds one file and parses it.
 func (f *finder) load(ctx context.Context, want file) (idxArray, error) {
-	content, err := f.find(ctx, want)
+	content, err := f.content(ctx, want)
 	if err != nil {
-		if notFound := (*NotFoundError)(nil); errors.As(err, &notFound) {
-			return idxArray{}, err
-		}
-		return idxArray{}, fmt.Errorf("dataset: %s: %w", f.src.name, err)
+		return idxArray{}, err
 	}
 	array, err := parseIDX(content)
 	if err != nil {

@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,7 @@ const (
 // Limits on what leaves this process, so that a dead network cannot hold a caller for ever.
 const (
 	goTimeout       = 3 * time.Minute // of `go mod download`: 11 MB
-	fetchTimeout    = 5 * time.Minute // of one file from a mirror: up to 26 MB
+	fetchSpeed      = 100_000         // bytes a second that a mirror must give over all: 5 minutes for 26 MB
 	dialTimeout     = 10 * time.Second
 	responseTimeout = 20 * time.Second
 )
@@ -67,7 +68,7 @@ func newFinder(src *source, opt Options, env environment) *finder {
 		f.addUserDir("$REBASIN_DATA", dir)
 	}
 	if dir, err := env.userCacheDir(); err == nil {
-		f.cacheDir = filepath.Join(dir, "rebasin", src.name)
+		f.cacheDir = filepath.Join(dir, "rebasin", cmp.Or(src.cache, src.name))
 		f.addDirs("the user's cache", f.cacheDir)
 	}
 	if src.inModule {
@@ -195,7 +196,7 @@ func httpGet(ctx context.Context, url string, limit int) ([]byte, error) {
 		DisableCompression:    true, // the file is compressed already, and must come as it is
 	}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: fetchTimeout}
+	client := &http.Client{Transport: transport, Timeout: time.Minute + time.Duration(limit/fetchSpeed)*time.Second}
 
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

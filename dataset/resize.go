@@ -1,6 +1,49 @@
 package dataset
 
-import "math"
+import (
+	"fmt"
+	"image"
+	"math"
+	"slices"
+)
+
+// reshaped makes a set of images that are brought to the size and the channels that opt asks for.
+func reshaped(name string, from imageShape, pixels []uint8, labels []int32, classNames []string, opt Options) (*Set, error) {
+	to := shapeOf(image.Config{Height: from.height, Width: from.width}, opt)
+	if opt.Channels == 0 {
+		to.channels = from.channels
+	}
+	if to == from {
+		return newSet(name, from, pixels, labels, classNames, opt.Normalize)
+	}
+	if to.size() > maxSetBytes/max(len(labels), 1) {
+		return nil, fmt.Errorf("dataset: %s: %d images of %dx%dx%d are more than %d GiB", name, len(labels), to.channels, to.height, to.width, maxSetBytes>>30)
+	}
+	resize := newResizer(from.height, from.width, to.height, to.width)
+	out := make([]uint8, len(labels)*to.size())
+	each(len(labels), func(i int) bool {
+		own := recolour(pixels[i*from.size():][:from.size()], from, to.channels)
+		resize.planes(out[i*to.size():][:to.size()], own, to.channels)
+		return true
+	})
+	return newSet(name, to, out, labels, classNames, opt.Normalize)
+}
+
+// recolour repeats the plane of a grey image, or makes one plane of three.
+func recolour(pixels []uint8, from imageShape, channels int) []uint8 {
+	if from.channels == channels {
+		return pixels
+	}
+	if from.channels == 1 {
+		return slices.Repeat(pixels, channels)
+	}
+	plane := from.height * from.width
+	grey := make([]uint8, plane)
+	for i := range grey {
+		grey[i] = luma(pixels[i], pixels[plane+i], pixels[2*plane+i])
+	}
+	return grey
+}
 
 // resizeBits is the precision of weights: sums of 255 times weights that add up to one stay within 31 bits.
 const resizeBits = 22

@@ -90,6 +90,8 @@ func (s *Set) Normalized(norm *Normalization) (*Set, error) {
 	return &other, nil
 }
 
+func (s *Set) imageShape() imageShape { return imageShape{s.shape[0], s.shape[1], s.shape[2]} }
+
 // upTo is 0..n-1.
 func upTo(n int) []int {
 	index := make([]int, n)

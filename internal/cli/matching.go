@@ -25,6 +25,7 @@ type matchFlags struct {
 	models modelFlags
 	data   dataFlags
 	method string
+	later  bool // data is needed after aligning
 	blend  float64
 	init   string
 
@@ -93,6 +94,7 @@ func (m *matchFlags) needsData() bool {
 // matching is a pair of models with an alignment, and what was learnt on the way to it.
 type matching struct {
 	a, b          *model.Model
+	data          *dataset.Set // the training part, nil where none is needed
 	sym           *symmetry.Symmetry
 	result        *match.Result // nil where nothing was to be aligned
 	candidates    []match.Candidate
@@ -132,16 +134,25 @@ func (m *matchFlags) align(ctx context.Context, a *app, pathA, pathB string) (*m
 		return nil, err
 	}
 	r := &matching{a: pair[0], b: pair[1], why: "nothing was aligned"}
-	if m.method == notAligned {
-		return r, nil
+	steps := []func(context.Context, *app, *matching) error{m.openData}
+	if m.method != notAligned {
+		steps = append(steps, m.findSymmetry, m.findAlignment, m.apply)
 	}
-	for _, step := range []func(context.Context, *app, *matching) error{m.findSymmetry, m.findAlignment, m.apply} {
+	for _, step := range steps {
 		if err := step(ctx, a, r); err != nil {
 			r.close()
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// openData comes first: data that does not fit the network should not cost a proof.
+func (m *matchFlags) openData(ctx context.Context, a *app, r *matching) (err error) {
+	if m.later || m.method != notAligned && m.needsData() {
+		r.data, err = m.data.open(ctx, a, dataset.Train, r.a)
+	}
+	return err
 }
 
 func (m *matchFlags) findSymmetry(ctx context.Context, a *app, r *matching) (err error) {
@@ -255,9 +266,7 @@ func (m *matchFlags) newSearch(ctx context.Context, a *app, r *matching) (s *sea
 	s.weights = match.WeightsOptions{Restarts: m.restarts, Seed: m.seed, Threads: a.threads, Observer: s.observe}
 	s.activations = match.ActivationsOptions{Threads: a.threads, Observer: s.observe, Weights: s.weights}
 	if m.needsData() {
-		if s.data, err = m.data.open(ctx, a, dataset.Train, r.a); err != nil {
-			return nil, err
-		}
+		s.data = r.data
 		s.source = &eval.Activations{Graph: r.a.Graph, A: s.pa, B: s.pb, Data: subset(s.data, m.data.samples), Threads: a.threads}
 	}
 	return s, nil

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/tensor"
@@ -67,7 +66,7 @@ func (f *mergeFlags) check() error {
 	if err := f.parseWeights(); err != nil {
 		return err
 	}
-	if f.search {
+	if f.later = f.search; f.search {
 		if err := f.data.require(); err != nil {
 			return err
 		}
@@ -153,10 +152,6 @@ func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string,
 
 // searchLambda puts the plan at the λ with the lowest loss on training data, and returns that.
 func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching) (*float64, error) {
-	set, err := f.data.open(ctx, a, dataset.Train, r.a)
-	if err != nil {
-		return nil, err
-	}
 	runner, err := eval.NewRunner(r.a.Graph, a.threads)
 	if err != nil {
 		return nil, err
@@ -166,7 +161,7 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 	if err != nil {
 		return nil, err
 	}
-	data, done := subset(set, f.data.samples), 0
+	data, done := subset(r.data, f.data.samples), 0
 	lambda, loss, err := merge.SearchLambda(func(l float64) (float64, error) {
 		params, err := mix(l)
 		if err != nil {

@@ -27,6 +27,7 @@ type trainFlags struct {
 	net         zoo.Config
 	cfg         train.Config
 	data        dataFlags
+	part        partFlags
 	output      string
 	resume      bool
 	checkpoints []int
@@ -71,6 +72,7 @@ flags, and ends in the same bytes.`,
 	s.StringVar((*string)(&f.cfg.Augment), "augment", "none",
 		"random changes of the images: standard (pad 4, crop, mirror), paper (resize .8 to 1.2, crop, mirror, rotate up to 30 degrees), none")
 	choices(c, "augment", dataset.Augmentations()...)
+	f.part.register(c)
 	f.data.register(c, "to train on")
 	f.data.registerSamples(c, "limit", 0, "train on this many samples of the data only, a fixed random part; 0 is all")
 	choices(c, "arch", architectures...)
@@ -92,11 +94,7 @@ func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
 	if err := f.data.chooseNormalization(); err != nil {
 		return err
 	}
-	data, err := f.data.load(ctx, a, dataset.Train)
-	if err != nil {
-		return err
-	}
-	test, err := f.data.load(ctx, a, dataset.Test)
+	data, test, err := f.open(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -106,7 +104,7 @@ func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
 		return usageError{err}
 	}
 	begin := time.Now()
-	r, err := a.fit(ctx, f, g, subset(data, f.data.samples), resume)
+	r, err := a.fit(ctx, f, g, data, resume)
 	if err != nil {
 		return err
 	}
@@ -125,12 +123,33 @@ func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
 	return a.reportTraining(f, r, m, seconds)
 }
 
+// open loads what to train on, and the test part.
+func (f *trainFlags) open(ctx context.Context, a *app) (data, test *dataset.Set, err error) {
+	if data, err = f.data.load(ctx, a, dataset.Train); err != nil {
+		return nil, nil, err
+	}
+	if test, err = f.data.load(ctx, a, dataset.Test); err != nil {
+		return nil, nil, err
+	}
+	if !slices.Equal(data.Shape(), test.Shape()) || data.Classes() != test.Classes() {
+		return nil, nil, fmt.Errorf("%s has samples of shape %v in %d classes to train on, and of shape %v in %d classes to test with",
+			data.Name(), data.Shape(), data.Classes(), test.Shape(), test.Classes())
+	}
+	if data, err = f.part.of(data); err != nil {
+		return nil, nil, err
+	}
+	return subset(data, f.data.samples), test, nil
+}
+
 // check finds mistakes in the flags before anything is opened.
 func (f *trainFlags) check() error {
 	if err := checkOutput(f.output); err != nil {
 		return err
 	}
 	if err := f.data.require(); err != nil {
+		return err
+	}
+	if err := f.part.check(); err != nil {
 		return err
 	}
 	if f.cfg.Epochs < 1 || f.cfg.Batch < 1 {
@@ -218,6 +237,7 @@ func (f *trainFlags) metadata(steps int) map[string]string {
 		"rebasin.version": version(), "rebasin.method": "train", "rebasin.seed": fmt.Sprint(f.cfg.Seed), "rebasin.data": f.data.name,
 	}
 	f.data.describe(meta)
+	f.part.describe(meta)
 	if f.cfg.Augment.Active() {
 		meta["rebasin.augment"] = string(f.cfg.Augment)
 	}
