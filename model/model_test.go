@@ -230,14 +230,14 @@ func TestOpenErrors(t *testing.T) {
 		},
 		"unknown arch": {
 			initial(t, small, 1), nil,
-			model.Options{Arch: "vgg16"},
-			`unknown architecture "vgg16"`,
+			model.Options{Arch: "vgg17"},
+			`unknown architecture "vgg17"`,
 		},
 		"not an mlp": {
 			params{"conv.weight": tensor.New(tensor.F32, tensor.Shape{2, 2, 3, 3})},
 			nil,
 			model.Options{Arch: "mlp"},
-			"as an mlp: ",
+			"as mlp: ",
 		},
 		"gap": {
 			with("fc2.weight", nil), nil,

@@ -15,18 +15,27 @@ import (
 // For "mlp" the layers are the matrices named prefix, number, ".weight", of shape [out, in]: fc1.weight, fc2.weight, ..., numbered without
 // gaps from 0 or 1, or those of an nn.Sequential, where the prefix is empty or ends in a dot and the numbers between belong to activations:
 // 0.weight, 2.weight or net.0.weight, net.3.weight. All layers have a bias, or none has. Tensors norm1.weight and norm1.bias, ... make layer
-// normalisations. Activations leave no trace in shapes: relu is assumed. The input is a vector; callers that know better may give
-// Config.Input another shape with as many elements.
+// normalisations. The input is a vector; callers that know better may give Config.Input another shape with as many elements.
+//
+// For the convolutional architectures the names are torchvision's; num_batches_tracked may be among them. See there what cannot be told from shapes:
+// the side of images, the groups of group norm, and in a vgg whether a norm is layer or group.
+//
+// Activations leave no trace in shapes: relu is assumed.
 func Detect(arch string, shapes map[string]tensor.Shape) (Config, error) {
-	if arch != "mlp" {
-		return Config{}, fmt.Errorf("zoo: unknown architecture %q; known: mlp", arch)
+	f, err := familyOf(arch)
+	if err != nil {
+		return Config{}, fmt.Errorf("zoo: %w", err)
 	}
 	d := detector{shapes: shapes, seen: map[string]bool{}}
-	cfg, err := d.mlp()
-	if err != nil {
-		return Config{}, fmt.Errorf("zoo: as an mlp: %w", err)
+	cfg, err := f.detect(&d)
+	if err == nil {
+		cfg.Arch = arch
+		cfg, err = d.confirm(cfg)
 	}
-	return cfg.Resolve()
+	if err != nil {
+		return Config{}, fmt.Errorf("zoo: as %s: %w", arch, err)
+	}
+	return cfg, nil
 }
 
 // detector ticks off the tensors it understands.
@@ -35,12 +44,50 @@ type detector struct {
 	seen   map[string]bool
 }
 
-func (d *detector) mlp() (Config, error) {
+// need is the shape of a tensor that must be there with this many axes, none of them empty.
+func (d *detector) need(name string, rank int) (tensor.Shape, error) {
+	s, ok := d.shapes[name]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("tensor %q is missing", name)
+	case len(s) != rank || slices.Contains(s, 0):
+		return nil, fmt.Errorf("tensor %q has shape %v, which is not possible", name, s)
+	}
+	return s, nil
+}
+
+// confirm compares the tensors with those of the network that is described, and demands that every one has its place there.
+func (d *detector) confirm(cfg Config) (Config, error) {
+	cfg, err := cfg.Resolve()
+	if err != nil {
+		return Config{}, err
+	}
+	g, err := Build(cfg)
+	if err != nil {
+		return Config{}, err
+	}
+	for _, p := range g.Params {
+		have, ok := d.shapes[p.Name]
+		if !ok {
+			return Config{}, fmt.Errorf("tensor %q is missing", p.Name)
+		}
+		if want, _ := p.Shape.Fixed(); !have.Equal(want) {
+			return Config{}, fmt.Errorf("tensor %q has shape %v, not %v", p.Name, have, want)
+		}
+		d.seen[p.Name] = true
+		if norm, ok := strings.CutSuffix(p.Name, ".running_mean"); ok {
+			d.seen[norm+".num_batches_tracked"] = true // PyTorch counts batches; nothing depends on it
+		}
+	}
+	return cfg, d.rest()
+}
+
+func (mlp) detect(d *detector) (Config, error) {
 	layers, err := d.layers()
 	if err != nil {
 		return Config{}, err
 	}
-	cfg := Config{Arch: "mlp", NoBias: !d.has(layers[0] + ".bias")}
+	cfg := Config{NoBias: !d.has(layers[0] + ".bias")}
 	for i, layer := range layers {
 		w := d.take(layer + ".weight")
 		if i > 0 {
@@ -60,10 +107,7 @@ func (d *detector) mlp() (Config, error) {
 	if last == 0 {
 		return Config{}, fmt.Errorf("tensor %q is the only layer: there are no hidden units", layers[0]+".weight")
 	}
-	if err := d.norms(&cfg); err != nil {
-		return Config{}, err
-	}
-	return cfg, d.rest()
+	return cfg, d.norms(&cfg)
 }
 
 func (d *detector) has(name string) bool {

@@ -1,7 +1,9 @@
 package zoo
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/tensor"
@@ -14,62 +16,86 @@ const (
 	mlpDepth = 3
 )
 
-// activations gives the operator of each activation's name.
-var activations = map[string]string{
-	"relu": "Relu", "leaky_relu": "LeakyRelu", "prelu": "PRelu", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu",
-}
+// mlp is the family of multilayer perceptrons.
+type mlp struct{}
 
-// Build makes the graph of an architecture: one input, [Input], of shape [N, Config.Input...], and one output, [Output].
-func Build(cfg Config) (*graph.Graph, error) {
-	cfg, err := cfg.Resolve()
-	if err != nil {
-		return nil, err
+func (mlp) resolve(c *Config) error {
+	if err := c.foreign(map[string]bool{"shortcut": c.Shortcut != "", "groups": c.Groups != 0, "classifier": c.Classifier != 0}); err != nil {
+		return err
 	}
-	g, err := buildMLP(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("zoo: %w", err)
+	if len(c.Hidden) > 0 && c.Width != 0 {
+		return errors.New("both hidden and width are given")
 	}
-	return g, nil
-}
-
-func buildMLP(cfg Config) (*graph.Graph, error) {
-	b := graph.NewBuilder(cfg.Arch)
-	dims, width := []graph.Dim{graph.Sym("N")}, graph.Fixed(1)
-	for _, n := range cfg.Input {
-		var err error
-		if width, err = width.Mul(graph.Fixed(n)); err != nil {
-			return nil, fmt.Errorf("input %v: %w", cfg.Input, err)
+	setDefault(&c.Width, 1)
+	setDefault(&c.Norm, "none")
+	if len(c.Hidden) == 0 {
+		width, err := c.scale(mlpWidth)
+		if err != nil {
+			return err
 		}
-		dims = append(dims, graph.Fixed(n))
+		c.Hidden = slices.Repeat([]int{width}, mlpDepth)
 	}
-	x, in := b.Input(Input, tensor.F32, dims...), width.Size
+	c.Width = 0
+	if len(c.Hidden) > maxLayers {
+		return fmt.Errorf("%d hidden layers exceed %d", len(c.Hidden), maxLayers)
+	}
+	if c.Norm != "none" && c.Norm != "layer" {
+		return fmt.Errorf("unknown norm %q; known: none, layer", c.Norm)
+	}
+	return c.nameLayers()
+}
+
+func (c *Config) nameLayers() error {
+	if len(c.Layers) == 0 {
+		for i := range len(c.Hidden) + 1 {
+			c.Layers = append(c.Layers, fmt.Sprintf("fc%d", i+1))
+		}
+	}
+	if len(c.Layers) != len(c.Hidden)+1 {
+		return fmt.Errorf("%d names for %d layers", len(c.Layers), len(c.Hidden)+1)
+	}
+	for i, name := range c.Layers {
+		if name == "" || slices.Contains(c.Layers[:i], name) {
+			return fmt.Errorf("layer name %q is empty or not unique", name)
+		}
+	}
+	return nil
+}
+
+func (mlp) build(cfg Config) (*networkBuilder, string) {
+	b := newNetworkBuilder(cfg)
+	x, in := b.image, b.elements(cfg.Input)
 	if len(cfg.Input) > 1 {
 		x = b.Flatten("flat", x, 1)
 	}
 	for i, out := range cfg.Hidden {
-		x = hiddenLayer(b, cfg, i, x, in, out)
+		x = b.hiddenLayer(i, x, in, out)
 		in = out
 	}
-	b.Output(b.Linear(Output, x, cfg.Layers[len(cfg.Hidden)], cfg.Classes, in, !cfg.NoBias))
-	return b.Graph()
+	return b, b.Linear(Output, x, cfg.Layers[len(cfg.Hidden)], cfg.Classes, in, !cfg.NoBias)
 }
 
 // hiddenLayer is linear, norm, activation, dropout. Layer i counts from 0, names from 1.
-func hiddenLayer(b *graph.Builder, cfg Config, i int, x string, in, out int) string {
-	x = b.Linear(fmt.Sprintf("z%d", i+1), x, cfg.Layers[i], out, in, !cfg.NoBias)
-	if cfg.Norm == "layer" {
+func (b *networkBuilder) hiddenLayer(i int, x string, in, out int) string {
+	x = b.Linear(fmt.Sprintf("z%d", i+1), x, b.cfg.Layers[i], out, in, !b.cfg.NoBias)
+	if b.cfg.Norm == "layer" {
 		norm := fmt.Sprintf("norm%d", i+1)
 		x = b.LayerNorm(norm, x, b.Param(norm+".weight", out), b.Param(norm+".bias", out), -1)
 	}
 	name := fmt.Sprintf("h%d", i+1)
-	inputs := []string{x}
-	if cfg.Activation == "prelu" {
-		inputs = append(inputs, b.Param(fmt.Sprintf("prelu%d.weight", i+1), 1))
+	if b.cfg.Activation == "prelu" {
+		x = b.Op("PRelu", name, nil, x, b.Param(fmt.Sprintf("prelu%d.weight", i+1), 1))
+	} else {
+		x = b.activation(name, x)
 	}
-	x = b.Op(activations[cfg.Activation], name, nil, inputs...)
-	if cfg.Dropout > 0 {
-		ratio := b.Constant(name+".ratio", tensor.FromSlice(tensor.Shape{}, []float32{float32(cfg.Dropout)}))
-		x = b.Op("Dropout", name+".drop", nil, x, ratio)
+	return b.dropout(name, x)
+}
+
+// dropout drops units of the value of that name, if the description says so.
+func (b *networkBuilder) dropout(name, x string) string {
+	if b.cfg.Dropout == 0 {
+		return x
 	}
-	return x
+	ratio := b.Constant(name+".ratio", tensor.FromSlice(tensor.Shape{}, []float32{float32(b.cfg.Dropout)}))
+	return b.Op("Dropout", name+".drop", graph.Attrs(nil), x, ratio)
 }

@@ -89,7 +89,7 @@ func TestBuildMLP(t *testing.T) {
 func TestBuildRefuses(t *testing.T) {
 	good := zoo.Config{Arch: "mlp", Input: []int{784}, Classes: 10}
 	for want, spoil := range map[string]func(*zoo.Config){
-		"unknown architecture":   func(c *zoo.Config) { c.Arch = "vgg16" },
+		"unknown architecture":   func(c *zoo.Config) { c.Arch = "vgg17" },
 		"no input shape":         func(c *zoo.Config) { c.Input = nil },
 		"extent 0":               func(c *zoo.Config) { c.Classes = 0 },
 		"extent -1":              func(c *zoo.Config) { c.Hidden = []int{4, -1} },

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -197,17 +198,18 @@ func (a *app) benchTrain() *cobra.Command {
 		Long: `Times forward, backward and update of a network on random data: the best step of at
 least 8, after two of warm-up.`,
 		Example: `  rebasin bench train --arch mlp --width 1
-  rebasin bench train --arch mlp --width 4 --norm layer --batch 128 --threads 1 --json`,
+  rebasin bench train --arch resnet20 --width 2 --norm layer --batch 128 --threads 1 --json`,
 		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if batch < 1 || steps < 1 {
+			if c.Flags().Changed("batch") && batch < 1 || c.Flags().Changed("steps") && steps < 1 {
 				return usagef("--batch and --steps must be at least 1")
 			}
-			cfg.Input = []int{784}
-			if _, err := zoo.Build(cfg); err != nil {
+			usual := trainBenchDefaults(&cfg)
+			resolved, err := cfg.Resolve()
+			if err != nil {
 				return usageError{err}
 			}
-			r, err := bench.TrainNetwork(c.Context(), cfg, train.Optimizer{Name: "adam"}, batch, steps, a.threads)
+			r, err := bench.TrainNetwork(c.Context(), resolved, usual.optimizer, cmp.Or(batch, usual.batch), cmp.Or(steps, usual.steps), a.threads)
 			if err != nil {
 				return err
 			}
@@ -220,12 +222,28 @@ least 8, after two of warm-up.`,
 		},
 	}
 	s := c.Flags()
-	s.StringVar(&cfg.Arch, "arch", "mlp", "architecture: mlp")
-	s.IntVar(&cfg.Width, "width", 1, "multiplies the architecture's own widths")
-	s.StringVar(&cfg.Norm, "norm", "none", "normalisation: none, layer")
-	s.IntVar(&batch, "batch", 500, "samples in a batch")
-	s.IntVar(&steps, "steps", 120, "steps timed, at least 8")
+	s.StringVar(&cfg.Arch, "arch", "mlp", "architecture: "+strings.Join(architectures, ", "))
+	s.Float64Var(&cfg.Width, "width", 1, "multiplies the architecture's own widths")
+	s.StringVar(&cfg.Norm, "norm", "", "normalisation: none (default of mlp), layer; vgg, resnet: also batch (default), group")
+	s.StringVar(&cfg.Shortcut, "shortcut", "", "projections of a resnet for CIFAR: conv3 (default), conv1, pad")
+	s.IntVar(&batch, "batch", 0, "samples in a batch; 0 is 500 for mlp, else 128")
+	s.IntVar(&steps, "steps", 0, "steps timed, at least 8; 0 is 120 for mlp, else 8")
 	return c
+}
+
+// trainBenchUsual is what an architecture is usually trained with, and how often to time it.
+type trainBenchUsual struct {
+	optimizer    train.Optimizer
+	batch, steps int
+}
+
+// trainBenchDefaults gives mlp the shape of MNIST's images.
+func trainBenchDefaults(cfg *zoo.Config) trainBenchUsual {
+	if cfg.Arch != "mlp" {
+		return trainBenchUsual{train.Optimizer{Name: "sgd", Momentum: .9}, 128, 8}
+	}
+	cfg.Input = []int{784}
+	return trainBenchUsual{train.Optimizer{Name: "adam"}, 500, 120}
 }
 
 func rate(x float64) string { return strconv.FormatFloat(x, 'f', 0, 64) }

@@ -14,10 +14,14 @@ import (
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/symmetry"
+	"github.com/rebasin/rebasin/zoo"
 )
 
-// architectures are the values of --arch.
-var architectures = []string{"mlp"}
+// architectures and norms are the usual values of --arch and --norm.
+var (
+	architectures = zoo.Architectures()
+	norms         = []string{"none", "layer", "batch", "group"}
+)
 
 // modelFlags say how to understand model files.
 type modelFlags struct {
@@ -37,7 +41,7 @@ func (m *modelFlags) registerSymmetry(c *cobra.Command) {
 }
 
 func (m *modelFlags) open(path string) (*model.Model, error) {
-	if m.arch != "" && !slices.Contains(architectures, m.arch) {
+	if m.arch != "" && !zoo.Known(m.arch) {
 		return nil, usagef("unknown architecture %q; known: %s", m.arch, strings.Join(architectures, ", "))
 	}
 	return model.Open(path, model.Options{Arch: m.arch})
