@@ -10,6 +10,7 @@ type lattice struct {
 	plane        [2]int // of one phase
 	elements     int
 	isImage      bool
+	rows         []stretch
 	taps         []int32 // the offset of each element of a patch from the first, by channel, row and column of the kernel
 }
 
@@ -22,6 +23,7 @@ func newLattice(channels int, size, out, kernel, stride, dilation, pads [2]int) 
 		l.isImage = l.isImage && stride[i] == 1 && reach == size[i]
 	}
 	l.elements = channels * stride[0] * stride[1] * l.plane[0] * l.plane[1]
+	l.rows = l.stretches()
 	for c := range channels {
 		for y := range kernel[0] {
 			for x := range kernel[1] {
@@ -38,56 +40,65 @@ func (l *lattice) offset(channel, y, x int) int {
 	return (phase*l.plane[0]+y/l.stride[0])*l.plane[1] + x/l.stride[1]
 }
 
-// rows calls f with the image's rows and their places in the lattice, for each phase of the columns: elements x0, x0+stride, ... of the row, count of
-// them, from the place on.
-func (l *lattice) rows(f func(row, x0, count, place int)) {
-	for c := range l.channels {
-		for y := range l.size[0] {
-			padded := y + l.pads[0]
-			if padded/l.stride[0] >= l.plane[0] {
-				break
-			}
-			for phase := range l.stride[1] {
-				x0 := ((phase-l.pads[1])%l.stride[1] + l.stride[1]) % l.stride[1]
-				at := (x0 + l.pads[1]) / l.stride[1]
-				if count := min(ceilDiv(l.size[1]-x0, l.stride[1]), l.plane[1]-at); count > 0 {
-					f((c*l.size[0]+y)*l.size[1], x0, count, l.offset(c, padded, x0+l.pads[1]))
-				}
+// A stretch is a part of the image's rows that lies in one piece in the lattice: count elements, stride apart in the image from x on, from place on
+// in the lattice, both in the first channel.
+type stretch struct{ x, place, count int }
+
+// stretches lists them for the rows and the phases of the columns.
+func (l *lattice) stretches() []stretch {
+	var list []stretch
+	for y := range l.size[0] {
+		padded := y + l.pads[0]
+		if padded/l.stride[0] >= l.plane[0] {
+			break
+		}
+		for phase := range l.stride[1] {
+			x := ((phase-l.pads[1])%l.stride[1] + l.stride[1]) % l.stride[1]
+			at := (x + l.pads[1]) / l.stride[1]
+			if count := min(ceilDiv(l.size[1]-x, l.stride[1]), l.plane[1]-at); count > 0 {
+				list = append(list, stretch{y*l.size[1] + x, l.offset(0, padded, x+l.pads[1]), count})
 			}
 		}
 	}
+	return list
 }
 
-// fill copies an image into a lattice, with zeros around it.
+// fillLattice copies an image into a lattice, with zeros around it.
 func fillLattice[T Float](l *lattice, dst, x []T) {
 	clear(dst[:l.elements])
-	stride := l.stride[1]
-	l.rows(func(row, x0, count, place int) {
-		to := dst[place:][:count]
-		if stride == 1 {
-			copy(to, x[row+x0:])
-			return
+	stride, image, channel := l.stride[1], l.size[0]*l.size[1], l.elements/l.channels
+	for c := range l.channels {
+		to, from := dst[c*channel:][:channel], x[c*image:][:image]
+		for _, s := range l.rows {
+			if stride == 1 {
+				copy(to[s.place:], from[s.x:][:s.count])
+				continue
+			}
+			at := s.x
+			for i := range to[s.place:][:s.count] {
+				to[s.place+i] = from[at]
+				at += stride
+			}
 		}
-		at := row + x0
-		for i := range to {
-			to[i] = x[at]
-			at += stride
-		}
-	})
+	}
 }
 
 // emptyLattice copies a lattice back into the image, or adds it. Elements that no patch touches become zero.
 func emptyLattice[T Float](l *lattice, dst, src []T, add bool) {
+	stride, image, channel := l.stride[1], l.size[0]*l.size[1], l.elements/l.channels
 	if !add {
-		clear(dst[:l.channels*l.size[0]*l.size[1]])
+		clear(dst[:l.channels*image])
 	}
-	l.rows(func(row, x0, count, place int) {
-		at := row + x0
-		for _, v := range src[place:][:count] {
-			dst[at] += v
-			at += l.stride[1]
+	for c := range l.channels {
+		to, from := dst[c*image:][:image], src[c*channel:][:channel]
+		for _, s := range l.rows {
+			at := s.x
+			for _, v := range from[s.place:][:s.count] {
+				to[at] += v
+				at += stride
+			}
 		}
-	})
+	}
 }
 
 // A run is a number of neighbouring columns of a panel whose patches are neighbours in memory.
