@@ -23,7 +23,17 @@ type Runner struct {
 
 // NewRunner compiles the graph for inference on the given number of threads, 0 meaning all.
 func NewRunner(g *graph.Graph, threads int) (*Runner, error) {
-	e, err := nn.New[float32](g, nn.Options{Threads: threads})
+	return newRunner(g, nn.Options{Threads: threads})
+}
+
+// NewBatchRunner is NewRunner, but normalises each batch by its own statistics where the network has BatchNormalization: what it will compute
+// once its running statistics have been reset.
+func NewBatchRunner(g *graph.Graph, threads int) (*Runner, error) {
+	return newRunner(g, nn.Options{Threads: threads, BatchStatistics: len(graph.Statistics(g)) > 0})
+}
+
+func newRunner(g *graph.Graph, opt nn.Options) (*Runner, error) {
+	e, err := nn.New[float32](g, opt)
 	if err != nil {
 		return nil, err
 	}

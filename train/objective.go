@@ -28,16 +28,17 @@ type Objective struct {
 }
 
 // NewObjective makes the objective on batches of data, in an order drawn from the seed, and scores on the fixed subset scored. Gradients are taken
-// in inference mode: what is wanted is the midpoint as it will be used.
+// in inference mode: what is wanted is the midpoint as it will be used. BatchNormalization is the exception, in gradients and scores: between two
+// networks the running statistics are nobody's, and have to be reset, so that those of the batch are what comes closest to the midpoint in use.
 func NewObjective(g *graph.Graph, data, scored eval.Data, batch int, seed uint64, threads int) (*Objective, error) {
 	if data.Len() == 0 || batch < 1 {
 		return nil, fmt.Errorf("train: an objective on %d samples in batches of %d", data.Len(), batch)
 	}
-	e, err := nn.New[float32](withoutDropout(g), nn.Options{Threads: threads, Training: true})
+	e, err := nn.New[float32](withoutDropout(g), nn.Options{Threads: threads, Training: true, BatchStatistics: len(graph.Statistics(g)) > 0})
 	if err != nil {
 		return nil, err
 	}
-	r, err := eval.NewRunner(g, threads)
+	r, err := eval.NewBatchRunner(g, threads)
 	if err != nil {
 		e.Close()
 		return nil, err

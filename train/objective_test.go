@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -38,13 +39,47 @@ func smooth(t *testing.T, dropout float64) (*graph.Graph, map[string]*tensor.Ten
 	return network(t, zoo.Config{Input: []int{6}, Hidden: []int{5, 4}, Classes: 3, Activation: "tanh", Norm: "layer", Dropout: dropout})
 }
 
-// TestGradientEqualsDifferences compares each partial derivative with the central difference of Score, which measures the same samples.
+// batchNormalised is a network whose running statistics are far from those of any batch.
+func batchNormalised(t *testing.T) (*graph.Graph, map[string]*tensor.Tensor) {
+	t.Helper()
+	b := graph.NewBuilder("batch")
+	z := b.Linear("z", b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(6)), "fc1", 5, 6, true)
+	n := b.Op("BatchNormalization", "n", nil, z, b.Param("bn.weight", 5), b.Param("bn.bias", 5), b.Param("bn.mean", 5), b.Param("bn.var", 5))
+	b.Output(b.Linear("y", b.Op("Tanh", "h", nil, n), "fc2", 3, 5, true))
+	g, err := b.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	params := map[string]*tensor.Tensor{}
+	for _, p := range g.Params {
+		shape, _ := p.Shape.Fixed()
+		params[p.Name] = tensor.New(tensor.F32, shape)
+		for i := range tensor.Of[float32](params[p.Name]) {
+			tensor.Of[float32](params[p.Name])[i] = float32(rng.NormFloat64())
+		}
+	}
+	for i := range 5 {
+		tensor.Of[float32](params["bn.mean"])[i], tensor.Of[float32](params["bn.var"])[i] = 100, 1e4
+	}
+	return g, params
+}
+
+// TestGradientEqualsDifferences compares each partial derivative with the central difference of Score, which measures the same samples. Running
+// statistics have no part in it.
 func TestGradientEqualsDifferences(t *testing.T) {
+	g, params := smooth(t, 0)
+	checkDifferences(t, g, params)
+	g, params = batchNormalised(t)
+	checkDifferences(t, g, params)
+}
+
+func checkDifferences(t *testing.T, g *graph.Graph, params map[string]*tensor.Tensor) {
+	t.Helper()
 	// Float32 losses of about 1 are exact to 1e-7, so that differences over 2h are to 1e-5; the third derivative gives h²/6 of its own.
 	const h, tolerance = 1e-2, 2e-4
 	ctx := context.Background()
 	data := newBlobs(30, 3, 5, 6)
-	g, params := smooth(t, 0)
 	o := mustObjective(t, g, data, data, 30)
 	grad := newGrad(params)
 	loss, err := o.Gradient(ctx, 0, params, grad)
