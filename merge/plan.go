@@ -27,6 +27,8 @@ type Plan struct {
 	Lambda float64
 	// Tensors are what is to be done, in A's order.
 	Tensors []Step
+	// Repaired are tensors that are written in place of the combined ones, see [Repairer]; nil where nothing was repaired.
+	Repaired map[string]*tensor.Tensor
 	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none: both
 	// inputs, their float32 forms where they are of half precision, and the result.
 	Bytes, Memory int64
@@ -123,6 +125,9 @@ func (p *Plan) Entries(progress func(done, total int)) []checkpoint.Entry {
 
 // load computes one tensor of the merged model.
 func (p *Plan) load(name string) (*tensor.Tensor, error) {
+	if t := p.Repaired[name]; t != nil {
+		return t, nil
+	}
 	a, err := p.A.Load(name)
 	if err != nil {
 		return nil, err

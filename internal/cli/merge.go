@@ -18,6 +18,7 @@ import (
 // mergeFlags are the flags of merge.
 type mergeFlags struct {
 	matchFlags
+	repair          repairFlags
 	output, combine string
 	weightTexts     []string
 	weights         [2]float64
@@ -32,10 +33,13 @@ func (a *app) merge() *cobra.Command {
 		Long: `Aligns B with A and writes the network between them. --dry-run prints what would
 be done, with the memory and the time it takes, and does nothing.
 --search-lambda looks for the best place on the way from A to B by the loss on
-training data.`,
+training data. --repair gives the channels of the merged network the statistics
+that averaging took from them: reset computes the running ones of
+BatchNormalization anew, rescale and repair match all channels to A and B.`,
 		Example: `  rebasin merge a.safetensors b.safetensors -o merged.safetensors
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --align ste --data mnist
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --search-lambda --data mnist
+  rebasin merge a.safetensors b.safetensors -o merged.safetensors --repair repair --data mnist
   rebasin merge a.safetensors b-aligned.safetensors -o merged.safetensors --align none --method slerp --weights .7,.3 --dry-run`,
 		Args: arguments(2, 2, "two models, A and B, are"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -46,6 +50,7 @@ training data.`,
 		},
 	}
 	f.register(c)
+	f.repair.register(c, "; by default reset for networks with BatchNormalization where --data is given, else none")
 	s := c.Flags()
 	s.StringVar(&f.method, "align", "weight", "how to align B with A first: weight, activation, ste, auto, none")
 	s.StringVar(&f.combine, "method", "lerp", "how to combine: lerp, the straight line, or slerp, the great circle of each tensor")
@@ -66,12 +71,15 @@ func (f *mergeFlags) check() error {
 	if err := f.parseWeights(); err != nil {
 		return err
 	}
-	if f.later = f.search; f.search {
+	if f.search {
 		if err := f.data.require(); err != nil {
 			return err
 		}
 	}
-	if f.method == notAligned {
+	if err := f.repair.check(&f.data); err != nil {
+		return err
+	}
+	if f.later = f.search || f.repair.active(); f.method == notAligned {
 		return f.data.check()
 	}
 	return f.matchFlags.check()
@@ -109,6 +117,7 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 		return err
 	}
 	defer r.close()
+	f.repair.choose(a, r.a, f.data.name)
 	plan, err := f.newPlan(r)
 	if err != nil {
 		return err
@@ -119,6 +128,10 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 			return err
 		}
 	}
+	repaired, err := a.repairMerge(ctx, f, plan, r)
+	if err != nil {
+		return err
+	}
 	meta, err := f.metadata(plan, r)
 	if err != nil {
 		return err
@@ -126,7 +139,7 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 	if err := plan.Execute(ctx, f.output, meta, func(done, total int) { a.report("merging", done, total, "") }); err != nil {
 		return err
 	}
-	return a.reportMerge(f, plan, r, loss)
+	return a.reportMerge(f, plan, r, loss, repaired)
 }
 
 // newPlan plans the merge of A with B, aligned where it was.
@@ -142,6 +155,9 @@ func (f *mergeFlags) newPlan(r *matching) (*merge.Plan, error) {
 func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string, error) {
 	meta := outputMetadata(r.a, "merge "+f.combine+" after align "+f.method, f.seed, plan.A.Hash, plan.B.Hash)
 	meta["rebasin.lambda"] = strconv.FormatFloat(plan.Lambda, 'g', -1, 64)
+	if f.repair.active() {
+		meta["rebasin.repair"] = f.repair.method + " on " + f.data.name
+	}
 	if r.a.Config == nil {
 		return meta, nil
 	}
@@ -181,25 +197,32 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 
 // mixer returns what computes the network at λ.
 func (f *mergeFlags) mixer(ctx context.Context, r *matching) (func(lambda float64) (map[string]*tensor.Tensor, error), error) {
-	pa, err := r.a.GraphParams(ctx)
+	pa, pb, err := f.ends(ctx, r)
 	if err != nil {
 		return nil, err
-	}
-	pb, err := r.b.GraphParams(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if r.aligned != nil {
-		for name := range pb {
-			pb[name] = r.aligned[name]
-		}
 	}
 	return func(lambda float64) (map[string]*tensor.Tensor, error) {
 		return merge.Params(merge.Method(f.combine), pa, pb, lambda)
 	}, nil
 }
 
-func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *float64) error {
+// ends are the parameters of A, and of B as it is to be merged.
+func (f *mergeFlags) ends(ctx context.Context, r *matching) (pa, pb map[string]*tensor.Tensor, err error) {
+	if pa, err = r.a.GraphParams(ctx); err != nil {
+		return nil, nil, err
+	}
+	if pb, err = r.b.GraphParams(ctx); err != nil {
+		return nil, nil, err
+	}
+	if r.aligned != nil {
+		for name := range pb {
+			pb[name] = r.aligned[name]
+		}
+	}
+	return pa, pb, nil
+}
+
+func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *float64, repaired *merge.Repaired) error {
 	a.finish()
 	var o *objective
 	if r.result != nil {
@@ -215,7 +238,11 @@ func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *fl
 			TrainLoss *float64      `json:"train_loss,omitempty"`
 			Verified  *verification `json:"verified"`
 			Why       string        `json:"why,omitempty"`
-		}{f.output, f.method, f.combine, []float64{1 - plan.Lambda, plan.Lambda}, o, loss, r.verified, r.why})
+			Repair    *repairJSON   `json:"repair,omitempty"`
+		}{
+			f.output, f.method, f.combine, []float64{1 - plan.Lambda, plan.Lambda}, o, loss, r.verified, r.why,
+			newRepairJSON(f.repair.method, repaired),
+		})
 	}
 	a.printf("%s: %.4g A + %.4g B (%s)", f.output, 1-plan.Lambda, plan.Lambda, f.combine)
 	if o != nil {
@@ -225,6 +252,7 @@ func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *fl
 		a.printf(", training loss %.4f", *loss)
 	}
 	a.printf("\n")
+	a.printRepair(f.repair.method, repaired)
 	a.printVerified(r)
 	return nil
 }

@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rebasin/rebasin/dataset"
+	"github.com/rebasin/rebasin/eval"
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/merge"
+	"github.com/rebasin/rebasin/model"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// repairFlags say how the statistics of mixtures are repaired; merge and interpolate share them.
+type repairFlags struct {
+	method  string // "" chooses
+	samples int
+}
+
+// repairBatch is how many samples run at once: all sites of a model are in memory for so many.
+const repairBatch = 250
+
+func (r *repairFlags) register(c *cobra.Command, chosen string) {
+	c.Flags().StringVar(&r.method, "repair", "", "repair the statistics of channels on training data: none, reset, rescale, repair"+chosen)
+	c.Flags().IntVar(&r.samples, "repair-samples", 2000, "training samples to repair on, a fixed random part; 0 is all")
+	choices(c, "repair", "none", "reset", "rescale", "repair")
+}
+
+// check finds mistakes in the flags before anything is opened.
+func (r *repairFlags) check(d *dataFlags) error {
+	switch {
+	case r.method != "" && !slices.Contains(merge.RepairMethods(), merge.RepairMethod(r.method)):
+		return usagef("--repair %q: there are %v", r.method, merge.RepairMethods())
+	case r.samples < 0:
+		return usagef("--repair-samples %d: the number must not be negative", r.samples)
+	case r.active() && d.name == "":
+		return usagef("--repair %s needs training data: --data NAME", r.method)
+	}
+	return nil
+}
+
+// active says that something is to be repaired.
+func (r *repairFlags) active() bool { return r.method != "" && r.method != string(merge.RepairNone) }
+
+// choose decides what nothing was said about: with data, running statistics are reset. Without, the network needs it, which is said.
+func (r *repairFlags) choose(a *app, net *model.Model, data string) {
+	if r.method != "" {
+		return
+	}
+	r.method = string(merge.RepairNone)
+	switch {
+	case net.Graph == nil || len(graph.Statistics(net.Graph)) == 0:
+	case data != "":
+		r.method = string(merge.RepairReset)
+	default:
+		a.warn("the network has BatchNormalization, and averaged running statistics are not those of the averaged network, which will look broken: " +
+			"give --repair reset --data NAME, or reset them before use")
+	}
+}
+
+// forward runs networks on the samples to repair on.
+func (r *repairFlags) forward(a *app, data *dataset.Set) merge.Forward {
+	return &eval.Values{Data: subset(data, r.samples), Threads: a.threads, Batch: repairBatch}
+}
+
+// repairJSON is what --json prints of a repair.
+type repairJSON struct {
+	Method string   `json:"method"`
+	Sites  int      `json:"sites"`
+	Passes int      `json:"passes"`
+	Notes  []string `json:"notes,omitempty"`
+}
+
+func newRepairJSON(method string, r *merge.Repaired) *repairJSON {
+	if r == nil {
+		return nil
+	}
+	return &repairJSON{method, r.Sites, r.Passes, r.Notes}
+}
+
+// repairMerge repairs the network that the plan makes, and puts it in the plan.
+func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching) (*merge.Repaired, error) {
+	if !f.repair.active() {
+		return nil, nil
+	}
+	if r.data == nil {
+		var err error
+		if r.data, err = f.data.open(ctx, a, dataset.Train, r.a); err != nil {
+			return nil, err
+		}
+	}
+	pa, pb, err := f.ends(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	mixture, err := merge.Params(merge.Method(f.combine), pa, pb, plan.Lambda)
+	if err != nil {
+		return nil, err
+	}
+	repairer, err := merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), r.a.Graph, []map[string]*tensor.Tensor{pa, pb}, f.repair.forward(a, r.data))
+	if err != nil {
+		return nil, err
+	}
+	out, err := repairer.Apply(ctx, mixture, []float64{1 - plan.Lambda, plan.Lambda}, func(done, total int) { a.report("repairing", done, total, "") })
+	if err != nil {
+		return nil, err
+	}
+	plan.Repaired = out.Params
+	return out, nil
+}
+
+// printRepair says what a repair did.
+func (a *app) printRepair(method string, r *merge.Repaired) {
+	if r == nil {
+		return
+	}
+	a.printf("repaired: %s at %s, in %s over the samples\n", method, counted(r.Sites, "site"), counted(r.Passes, "run"))
+	for _, n := range r.Notes {
+		a.printf("note: %s\n", n)
+	}
+}
