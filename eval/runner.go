@@ -46,6 +46,9 @@ func (r *Runner) Close() { r.engine.Close() }
 // SetParams gives the network its parameters.
 func (r *Runner) SetParams(p map[string]*tensor.Tensor) error { return r.engine.SetParams(p) }
 
+// ParamTensors copies the parameters.
+func (r *Runner) ParamTensors() map[string]*tensor.Tensor { return r.engine.ParamTensors() }
+
 // Theta is the flat arena of parameters, to be written in place; its layout is that of nn.Engine.Specs.
 func (r *Runner) Theta() []float32 { return r.engine.Params() }
 

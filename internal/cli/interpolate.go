@@ -20,6 +20,7 @@ import (
 type interpolateFlags struct {
 	models modelFlags
 	data   dataFlags
+	repair repairFlags
 	points int
 	output string
 }
@@ -31,7 +32,9 @@ func (a *app) interpolate() *cobra.Command {
 		Short: "Measure the way between two models, or the plane through three",
 		Long: `Measures loss and accuracy on training and test data along the straight line from
 A to B, taken as they are, and the barrier between them. With a third model it
-measures the plane through the three instead. -o draws the figure.`,
+measures the plane through the three instead. -o draws the figure. --repair also
+measures the way with the statistics of channels repaired at every point, its
+ends among them.`,
 		Example: `  rebasin interpolate a.safetensors b-aligned.safetensors --data mnist -o curve.svg
   rebasin interpolate a.safetensors b.safetensors b-aligned.safetensors --data mnist --points 15 -o plane.png`,
 		Args: arguments(2, 3, "two models, A and B, or three are"),
@@ -40,6 +43,7 @@ measures the plane through the three instead. -o draws the figure.`,
 	f.models.register(c)
 	f.data.register(c, "to measure on")
 	f.data.registerSamples(c, "samples", 0, "training samples to measure on, a fixed random part; 0 is all")
+	f.repair.register(c, "")
 	c.Flags().IntVar(&f.points, "points", landscape.DefaultPoints, "points of the curve, or on each side of the plane")
 	c.Flags().StringVarP(&f.output, "output", "o", "", "figure `FILE` to write: .svg or .png")
 	return c
@@ -55,6 +59,12 @@ func (f *interpolateFlags) check(paths []string) error {
 	}
 	if err := f.data.require(); err != nil {
 		return err
+	}
+	if err := f.repair.check(&f.data); err != nil {
+		return err
+	}
+	if f.repair.active() && len(paths) == 3 {
+		return usagef("--repair is for the way between two models, not for a plane")
 	}
 	return checkOutputs([]string{f.output}, paths)
 }
@@ -80,7 +90,7 @@ func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []s
 	if len(paths) == 3 {
 		return a.plane(ctx, f, thetas, split, paths)
 	}
-	return a.curve(ctx, f, thetas, split, paths)
+	return a.curve(ctx, f, models[0], thetas, split, paths)
 }
 
 // split opens the data, and an engine to measure networks like net on both parts of it.
@@ -117,18 +127,33 @@ func (s modelSet) thetas(ctx context.Context, runner *eval.Runner) ([][]float32,
 }
 
 // curve measures and draws the way between two models.
-func (a *app) curve(ctx context.Context, f *interpolateFlags, thetas [][]float32, split *eval.Split, paths []string) error {
+func (a *app) curve(ctx context.Context, f *interpolateFlags, net *model.Model, thetas [][]float32, split *eval.Split, paths []string) error {
 	curve, err := landscape.Interpolate(ctx, "way", thetas[0], thetas[1], landscape.Lambdas(f.points), nil, split, func(done, total int) {
 		a.report("measuring the way", done, total, "")
 	})
 	if err != nil {
 		return err
 	}
+	curves := []landscape.Curve{curve}
+	if f.repair.active() {
+		mix, err := a.repairedMix(ctx, f, split, net, thetas)
+		if err != nil {
+			return err
+		}
+		name := f.repair.method
+		repaired, err := landscape.Interpolate(ctx, name, thetas[0], thetas[1], landscape.Lambdas(f.points), mix, split, func(done, total int) {
+			a.report("measuring the repaired way", done, total, "")
+		})
+		if err != nil {
+			return err
+		}
+		curves = append(curves, repaired)
+	}
 	if f.output != "" {
 		fig, err := report.CurveFigure(report.CurveOptions{
 			EndLabels: [2]string{filepath.Base(paths[0]), filepath.Base(paths[1])},
 			Caption:   "Mixtures (1−λ)A + λB of the two models, measured at every λ. Solid lines are test data, dashed lines training data.",
-		}, []landscape.Curve{curve})
+		}, curves)
 		if err != nil {
 			return err
 		}
@@ -137,19 +162,52 @@ func (a *app) curve(ctx context.Context, f *interpolateFlags, thetas [][]float32
 		}
 	}
 	a.finish()
-	return a.reportCurve(f, curve)
+	return a.reportCurves(f, curves)
 }
 
-func (a *app) reportCurve(f *interpolateFlags, curve landscape.Curve) error {
-	var b experiment.SplitBarrier
-	b.Train, b.Test = curve.Barriers()
+// curveJSON is what --json prints of a curve.
+type curveJSON struct {
+	Points  []landscape.Point       `json:"points"`
+	Barrier experiment.SplitBarrier `json:"barrier"`
+}
+
+// repairedJSON is that of the repaired way.
+type repairedJSON struct {
+	Method string `json:"method"`
+	curveJSON
+}
+
+func newCurveJSON(curve landscape.Curve) curveJSON {
+	out := curveJSON{Points: curve.Points}
+	out.Barrier.Train, out.Barrier.Test = curve.Barriers()
+	return out
+}
+
+// reportCurves prints the way as it is, and behind it the repaired one where there is one.
+func (a *app) reportCurves(f *interpolateFlags, curves []landscape.Curve) error {
 	if a.json {
-		return writeJSON(a.stdout, struct {
-			Points  []landscape.Point       `json:"points"`
-			Barrier experiment.SplitBarrier `json:"barrier"`
-			Output  string                  `json:"output,omitempty"`
-		}{curve.Points, b, f.output})
+		out := struct {
+			curveJSON
+			Repaired *repairedJSON `json:"repaired,omitempty"`
+			Output   string        `json:"output,omitempty"`
+		}{curveJSON: newCurveJSON(curves[0]), Output: f.output}
+		if len(curves) > 1 {
+			out.Repaired = &repairedJSON{f.repair.method, newCurveJSON(curves[1])}
+		}
+		return writeJSON(a.stdout, out)
 	}
+	for i, curve := range curves {
+		if i > 0 {
+			a.printf("\nwith --repair %s\n\n", f.repair.method)
+		}
+		if err := a.printCurve(curve); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) printCurve(curve landscape.Curve) error {
 	var rows [][]string
 	for _, p := range curve.Points {
 		rows = append(rows, []string{
@@ -160,6 +218,7 @@ func (a *app) reportCurve(f *interpolateFlags, curve landscape.Curve) error {
 	if err := a.table([]string{"λ", "train loss", "train %", "test loss", "test %"}, rows); err != nil {
 		return err
 	}
+	b := newCurveJSON(curve).Barrier
 	a.printf("\nbarrier of the loss over the chord   train %.4f  test %.4f\n", b.Train.Chord, b.Test.Chord)
 	a.printf("                    as in the paper  train %.4f  test %.4f\n", b.Train.Paper, b.Test.Paper)
 	return nil

@@ -122,13 +122,17 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 	if err != nil {
 		return err
 	}
+	repairer, err := f.newRepairer(ctx, a, r)
+	if err != nil {
+		return err
+	}
 	var loss *float64 // of the merged network on training data
 	if f.search {
-		if loss, err = a.searchLambda(ctx, f, plan, r); err != nil {
+		if loss, err = a.searchLambda(ctx, f, plan, r, repairer); err != nil {
 			return err
 		}
 	}
-	repaired, err := a.repairMerge(ctx, f, plan, r)
+	repaired, err := a.repairMerge(ctx, f, plan, r, repairer)
 	if err != nil {
 		return err
 	}
@@ -167,7 +171,7 @@ func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string,
 }
 
 // searchLambda puts the plan at the λ with the lowest loss on training data, and returns that.
-func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching) (*float64, error) {
+func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching, repairer *merge.Repairer) (*float64, error) {
 	runner, err := eval.NewRunner(r.a.Graph, a.threads)
 	if err != nil {
 		return nil, err
@@ -182,6 +186,13 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 		params, err := mix(l)
 		if err != nil {
 			return 0, err
+		}
+		if repairer != nil {
+			out, err := repairer.Apply(ctx, params, []float64{1 - l, l}, nil)
+			if err != nil {
+				return 0, err
+			}
+			params = out.Params
 		}
 		if err := runner.SetParams(params); err != nil {
 			return 0, err

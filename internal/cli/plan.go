@@ -23,11 +23,18 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, pathA, pathB string)
 			return err
 		}
 	}
+	f.repair.choose(a, r.a, f.data.name)
 	plan, err := f.newPlan(r)
 	if err != nil {
 		return err
 	}
 	cost := foreseeMerge(plan, r.sym)
+	if cost.repairs, err = f.repair.foresee(r.a); err != nil {
+		return err
+	}
+	if cost.repairs > 0 { // both models and their mixture are in memory, before and after
+		cost.memory = max(cost.memory, heapGrowth*5*plan.Bytes)
+	}
 	a.finish()
 	if a.json {
 		return writeJSON(a.stdout, newPlanJSON(f, plan, cost))
@@ -39,6 +46,7 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, pathA, pathB string)
 type mergeCost struct {
 	memory       int64
 	align, merge float64 // seconds
+	repairs      int     // runs of the samples to repair on
 }
 
 // Cautious rates of one core of a desktop machine, and the sweeps that weight matching usually takes.
@@ -101,6 +109,8 @@ type planJSON struct {
 	Memory       int64      `json:"memory"`
 	Seconds      float64    `json:"seconds"`
 	AlignSeconds float64    `json:"align_seconds"`
+	Repair       string     `json:"repair"`
+	RepairPasses int        `json:"repair_passes"`
 	Tensors      []stepJSON `json:"tensors"`
 }
 
@@ -115,6 +125,7 @@ func newPlanJSON(f *mergeFlags, p *merge.Plan, cost mergeCost) planJSON {
 	out := planJSON{
 		DryRun: true, Output: f.output, Inputs: []string{p.A.Name, p.B.Name}, Hashes: []string{p.A.Hash, p.B.Hash}, Align: f.method, Method: f.combine,
 		Weights: []float64{1 - p.Lambda, p.Lambda}, Bytes: p.Bytes, Memory: cost.memory, Seconds: cost.merge, AlignSeconds: cost.align,
+		Repair: f.repair.method, RepairPasses: cost.repairs,
 	}
 	for _, t := range p.Tensors {
 		out.Tensors = append(out.Tensors, stepJSON{t.Name, t.DType.String(), t.Shape, t.Action})
@@ -130,11 +141,17 @@ func (a *app) printPlan(f *mergeFlags, p *merge.Plan, cost mergeCost) error {
 	} else {
 		a.printf("weights %.4g and %.4g\n", 1-p.Lambda, p.Lambda)
 	}
+	if f.repair.active() {
+		a.printf("repair  %s on the training part of %s\n", f.repair.method, f.data.name)
+	}
 	a.printf("output  %s, %s in %d tensors\nmemory  about %s\ntime    ", f.output, size(p.Bytes), len(p.Tensors), size(cost.memory))
 	if f.method != notAligned {
 		a.printf("%s to match weights, ", foreseen(cost.align))
 	}
 	a.printf("%s to merge and write", foreseen(cost.merge))
+	if cost.repairs > 0 {
+		a.printf(", %s over the samples to repair", counted(cost.repairs, "run"))
+	}
 	if f.data.name != "" {
 		a.printf(", besides the runs on %s", f.data.name)
 	}

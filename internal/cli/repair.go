@@ -9,6 +9,7 @@ import (
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/landscape"
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/tensor"
@@ -81,12 +82,12 @@ func newRepairJSON(method string, r *merge.Repaired) *repairJSON {
 	return &repairJSON{method, r.Sites, r.Passes, r.Notes}
 }
 
-// repairMerge repairs the network that the plan makes, and puts it in the plan.
-func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching) (*merge.Repaired, error) {
+// newRepairer measures the models that are merged; nil where nothing is to be repaired.
+func (f *mergeFlags) newRepairer(ctx context.Context, a *app, r *matching) (*merge.Repairer, error) {
 	if !f.repair.active() {
 		return nil, nil
 	}
-	if r.data == nil {
+	if r.data == nil { // reset was chosen when A was known
 		var err error
 		if r.data, err = f.data.open(ctx, a, dataset.Train, r.a); err != nil {
 			return nil, err
@@ -96,11 +97,19 @@ func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, 
 	if err != nil {
 		return nil, err
 	}
-	mixture, err := merge.Params(merge.Method(f.combine), pa, pb, plan.Lambda)
+	return merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), r.a.Graph, []map[string]*tensor.Tensor{pa, pb}, f.repair.forward(a, r.data))
+}
+
+// repairMerge repairs the network that the plan makes, and puts it in the plan.
+func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching, repairer *merge.Repairer) (*merge.Repaired, error) {
+	if repairer == nil {
+		return nil, nil
+	}
+	mix, err := f.mixer(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	repairer, err := merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), r.a.Graph, []map[string]*tensor.Tensor{pa, pb}, f.repair.forward(a, r.data))
+	mixture, err := mix(plan.Lambda)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +119,45 @@ func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, 
 	}
 	plan.Repaired = out.Params
 	return out, nil
+}
+
+// foresee is what a repair of a merge takes: the number of runs of the samples.
+func (r *repairFlags) foresee(net *model.Model) (passes int, err error) {
+	if !r.active() || net.Graph == nil {
+		return 0, nil
+	}
+	_, passes, err = merge.RepairCost(net.Graph, merge.RepairMethod(r.method))
+	if r.method != string(merge.RepairReset) {
+		passes += 2
+	}
+	return passes, err
+}
+
+// repairedMix repairs each mixture of two models that lie in arenas like the runner's.
+func (a *app) repairedMix(ctx context.Context, f *interpolateFlags, split *eval.Split, net *model.Model, thetas [][]float32) (landscape.Mix, error) {
+	var ends []map[string]*tensor.Tensor
+	for _, theta := range thetas {
+		copy(split.Runner.Theta(), theta)
+		ends = append(ends, split.Runner.ParamTensors())
+	}
+	repairer, err := merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), net.Graph, ends, f.repair.forward(a, split.Train.(*dataset.Set)))
+	if err != nil {
+		return nil, err
+	}
+	return func(dst, x, y []float32, lambda float64) error {
+		if err := landscape.Lerp(split.Runner.Theta(), x, y, lambda); err != nil {
+			return err
+		}
+		out, err := repairer.Apply(ctx, split.Runner.ParamTensors(), []float64{1 - lambda, lambda}, nil)
+		if err != nil {
+			return err
+		}
+		if err := split.Runner.SetParams(out.Params); err != nil {
+			return err
+		}
+		copy(dst, split.Runner.Theta())
+		return nil
+	}, nil
 }
 
 // printRepair says what a repair did.
