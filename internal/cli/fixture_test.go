@@ -50,6 +50,8 @@ func (f *mlpFixture) set(name, value string) (err error) {
 		f.cfg.Hidden, err = numbers(value)
 	case "input":
 		f.cfg.Input, err = numbers(value)
+	case "arch": // a narrow one with its own norm
+		f.cfg = zoo.Config{Arch: value, Input: []int{1, 28, 28}, Width: .125, Classes: 10}
 	case "activation":
 		f.cfg.Activation = value
 	case "nobias":

@@ -251,8 +251,8 @@ func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *fl
 			Why       string        `json:"why,omitempty"`
 			Repair    *repairJSON   `json:"repair,omitempty"`
 		}{
-			f.output, f.method, f.combine, []float64{1 - plan.Lambda, plan.Lambda}, o, loss, r.verified, r.why,
-			newRepairJSON(f.repair.method, repaired),
+			Output: f.output, Align: f.method, Method: f.combine, Weights: []float64{1 - plan.Lambda, plan.Lambda}, Objective: o, TrainLoss: loss,
+			Verified: r.verified, Why: r.why, Repair: newRepairJSON(f.repair.method, repaired),
 		})
 	}
 	a.printf("%s: %.4g A + %.4g B (%s)", f.output, 1-plan.Lambda, plan.Lambda, f.combine)
