@@ -149,7 +149,7 @@ func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *s
 	return loss, err
 }
 
-// InnerProduct is <A, P·B> over the tensors in the symmetry, in float64: the objective of [Weights] for any alignment.
+// InnerProduct is <A, P·B> over the tensors in the symmetry, statistics left out, in float64: the objective of [Weights] for any alignment.
 func InnerProduct(sym *symmetry.Symmetry, a, b Params, p *symmetry.Alignment) (float64, error) {
 	fa, _, err := check(sym, a, b)
 	if err != nil {
@@ -163,7 +163,7 @@ func InnerProduct(sym *symmetry.Symmetry, a, b Params, p *symmetry.Alignment) (f
 	for _, key := range slices.Sorted(maps.Keys(sym.Layouts)) {
 		for _, name := range sym.Members(key) {
 			x, ok := fa[name]
-			if !ok {
+			if !ok || slices.Contains(sym.Statistics, name) {
 				continue
 			}
 			y, err := asFloat32(permuted[name])

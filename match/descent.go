@@ -85,6 +85,9 @@ func newDescent(sym *symmetry.Symmetry, a, b map[string][]float32, pool *kernel.
 		if err != nil {
 			return nil, fmt.Errorf("match: %w", err)
 		}
+		if slices.ContainsFunc(members, func(m string) bool { return slices.Contains(sym.Statistics, m) }) {
+			continue
+		}
 		blocks := blocksOf(layout)
 		if slices.ContainsFunc(members, func(m string) bool { _, ok := a[m]; return !ok }) {
 			if slices.ContainsFunc(blocks, func(b block) bool { return len(d.groupNames(&b)) > 0 }) {

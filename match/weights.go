@@ -56,7 +56,7 @@ type WeightsOptions struct {
 // units the inner assignment, then the outer one on their values, which is exact but where two families move the same elements. Those are improved
 // in turns, and a note says so.
 //
-// Tensors that are not floating-point move along and do not count. Cost per sweep: O(Σ n·|T|) for the similarities out of date and O(Σ n³) for the
+// Tensors that are not floating-point and running statistics (symmetry.Symmetry.Statistics) move along and do not count. Cost per sweep: O(Σ n·|T|) for the similarities out of date and O(Σ n³) for the
 // assignments. Memory: A and B where they are not float32 already, one copy of B, and of a group of n units n² float32 for every set of groups that
 // it shares tensors with. The result depends on the seed, not on the number of threads. Cancelling returns ctx.Err().
 func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt WeightsOptions) (*Result, error) {

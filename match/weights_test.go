@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -579,6 +580,42 @@ func TestWeightsCarriesIntegers(t *testing.T) {
 	if got, err := InnerProduct(sym, a, b, want); err != nil || !near(got, r.Objective, scaleOf(map[string]*tensor.Tensor{"w": a["w"]}, b)) {
 		t.Errorf("InnerProduct %v, %v; objective %v", got, err, r.Objective)
 	}
+}
+
+// Running statistics move with their channels and have no say in where those go, however large they are.
+func TestWeightsLeavesStatisticsOut(t *testing.T) {
+	sym := network{"h=6", "w: h 5", "mean: h", "var: h", "out: 3 h"}.symmetry(t)
+	rng := newRand(21)
+	a, b := gaussian(sym, rng), gaussian(sym, rng)
+	without, err := Weights(t.Context(), network{"h=6", "w: h 5", "out: 3 h"}.symmetry(t), subset(a, "w", "out"), subset(b, "w", "out"), WeightsOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []Params{a, b} {
+		for i := range tensor.Of[float32](p["var"]) {
+			tensor.Of[float32](p["var"])[i] *= 1e4
+		}
+	}
+	sym.Statistics = []string{"mean", "var"}
+	r, err := Weights(t.Context(), sym, a, b, WeightsOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(r.Alignment, without.Alignment) || r.Objective != without.Objective {
+		t.Errorf("with statistics %v, %v; without them %v, %v", r.Alignment, r.Objective, without.Alignment, without.Objective)
+	}
+	if v, err := InnerProduct(sym, a, b, r.Alignment); err != nil || v != r.Objective {
+		t.Errorf("InnerProduct %v, %v, want %v", v, err, r.Objective)
+	}
+}
+
+// subset is a part of a network.
+func subset(p Params, names ...string) Params {
+	out := Params{}
+	for _, n := range names {
+		out[n] = p[n]
+	}
+	return out
 }
 
 func TestWeightsNotesApproximations(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -26,6 +27,7 @@ func (inf *inference) result() *Symmetry {
 	for _, b := range r.classes.groups {
 		r.sites(b)
 	}
+	r.sym.Statistics = sortedKeys(graph.Statistics(inf.graph))
 	return r.sym
 }
 

@@ -872,3 +872,21 @@ func TestInferIsDeterministic(t *testing.T) {
 		}
 	}
 }
+
+// Running means and variances are statistics, sorted by name; nothing else is.
+func TestInferStatistics(t *testing.T) {
+	g, err := zoo.Build(zoo.Config{Arch: "resnet8", Norm: "batch", Shortcut: "conv1", Classes: 10, Width: .25})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, bn := range []string{
+		"bn1", "layer1.0.bn1", "layer1.0.bn2", "layer2.0.bn1", "layer2.0.bn2", "layer2.0.downsample.1",
+		"layer3.0.bn1", "layer3.0.bn2", "layer3.0.downsample.1",
+	} {
+		want = append(want, bn+".running_mean", bn+".running_var")
+	}
+	if got := infer(t, g).Statistics; !slices.Equal(got, want) {
+		t.Errorf("statistics %q, want %q", got, want)
+	}
+}

@@ -48,6 +48,9 @@ type Symmetry struct {
 	Pinned []Pin
 	// Constant are the tensors that are no parameters: an alignment may move them, a proof may not redraw them.
 	Constant map[string]bool
+	// Statistics are the tensors, sorted, that follow the data instead of being trained: running means and variances of
+	// normalisations. An alignment moves them; they have no part in objectives that compare parameters.
+	Statistics []string
 }
 
 // Site is a value of the graph with its layout. Its batch axis is fixed.
