@@ -120,6 +120,31 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestTorchvisionFile opens a file of torchvision's names and no metadata: PyTorch's counters of batches are carried and stay where they are.
+func TestTorchvisionFile(t *testing.T) {
+	cfg := zoo.Config{Arch: "resnet8", Width: .25, Shortcut: "conv1", Classes: 3}
+	p := initial(t, cfg, 1)
+	p["bn1.num_batches_tracked"] = tensor.FromSlice(tensor.Shape{}, []int64{7})
+	m := open(t, save(t, p, nil, nil), model.Options{Arch: "resnet8"})
+	want, err := cfg.Resolve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(&want, m.Config); d != "" {
+		t.Errorf("architecture (-saved +detected):\n%s", d)
+	}
+	s, err := model.Symmetry(context.Background(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Groups) != 6 || len(s.Statistics) == 0 {
+		t.Errorf("%d groups, statistics %v; want 3 interiors and 3 stages", len(s.Groups), s.Statistics)
+	}
+	if !slices.ContainsFunc(s.Pinned, func(p symmetry.Pin) bool { return p.Tensor == "bn1.num_batches_tracked" }) {
+		t.Error("the counter of batches is not pinned")
+	}
+}
+
 // TestSaveIsDeterministic saves one network twice.
 func TestSaveIsDeterministic(t *testing.T) {
 	p := initial(t, small, 1)

@@ -179,6 +179,7 @@ func (inf *inference) finish() {
 			o.pin(fmt.Sprintf("network output %q", out))
 		}
 	}
+	inf.settle()
 }
 
 // node applies the rule of one node, or pins all that the node touches.

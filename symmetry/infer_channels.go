@@ -2,6 +2,7 @@ package symmetry
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/rebasin/rebasin/graph"
 )
@@ -14,19 +15,16 @@ var channelRules = map[string]inferRule{
 	"GlobalAveragePool":     {globalPool, siteComputed},
 	"BatchNormalization":    {batchNormalization, siteComputed},
 	"InstanceNormalization": {instanceNormalization, siteComputed},
-	"GroupNormalization":    {noRule, siteComputed},
+	"GroupNormalization":    {groupNormalization, siteComputed},
 }
 
 // partRules are those of operators that make values longer or shorter.
 var partRules = map[string]inferRule{
-	"Concat":     {noRule, siteNever},
-	"Pad":        {noRule, siteNever},
-	"Slice":      {noRule, siteNever},
+	"Concat":     {concat, siteNever},
+	"Pad":        {pad, siteNever},
+	"Slice":      {slice, siteNever},
 	"ReduceMean": {reduceMean, siteComputed},
 }
-
-// noRule pins what it touches.
-func noRule(a *application) { a.pin(errors.New("keeps all orders")) }
 
 // span is count indices from first on.
 func span(first, count int) []int {
@@ -44,22 +42,66 @@ func (a *application) pinSpace(o *operand) {
 	}
 }
 
-// conv has the indices batch, contracted channel, channel, and those of input, kernel and output space, which keep their order.
-func conv(a *application) {
-	if a.node.Attrs.Int("group", 1) != 1 {
-		a.pin(errors.New("groups"))
-		return
+// view is an operand with the same elements in another shape, or nil where the operand's axes are absent.
+func (a *application) view(o *operand, shape graph.Shape) *operand {
+	if o == nil || slices.ContainsFunc(indices(len(o.axes)), func(i int) bool { return o.absent[i] && !o.shape[i].IsOne() }) {
+		return nil
 	}
-	const batch, contracted, channel, space = 0, 1, 2, 3
-	rank := len(a.out.axes) - 2
+	v := a.inf.newOperand(o.name, shape)
+	v.param = o.param
+	a.inf.unify(o.flat(), v.flat(), a.why("groups of channels"))
+	return v
+}
+
+// grouped splits an axis of channels into groups and channels of a group.
+func grouped(shape graph.Shape, axis, groups int) graph.Shape {
+	each, _ := shape[axis].Div(graph.Fixed(groups))
+	return slices.Concat(shape[:axis], graph.Shape{graph.Fixed(groups), each}, shape[axis+1:])
+}
+
+// join adds a facet for a view, if it is there.
+func (s *indexSpace) join(v *operand, output bool, index []int) {
+	if v != nil {
+		s.facets = append(s.facets, facet{operand: v, index: index, output: output})
+	}
+}
+
+// conv has the indices batch, group, contracted channel of the group, channel of the group, and those of input, kernel and output space, which keep
+// their order. So a family of channels may have the group as its parent.
+func conv(a *application) {
+	const batch, group, contracted, channel, space = 0, 1, 2, 3, 4
+	groups, rank := int(a.node.Attrs.Int("group", 1)), len(a.out.axes)-2
 	for _, o := range []*operand{a.in[0], a.in[1], a.out} {
 		a.pinSpace(o)
 	}
 	s := &indexSpace{}
-	a.input(s, 0, append([]int{batch, contracted}, span(space, rank)...))
-	a.input(s, 1, append([]int{channel, contracted}, span(space+rank, rank)...))
-	a.input(s, 2, []int{channel})
-	a.meet(s, append([]int{batch, channel}, span(space+2*rank, rank)...))
+	s.join(a.view(a.in[0], grouped(a.in[0].shape, 1, groups)), false, append([]int{batch, group, contracted}, span(space, rank)...))
+	s.join(a.view(a.in[1], grouped(a.in[1].shape, 0, groups)), false, append([]int{group, channel, contracted}, span(space+rank, rank)...))
+	if len(a.in) > 2 && a.in[2] != nil {
+		s.join(a.view(a.in[2], grouped(a.in[2].shape, 0, groups)), false, []int{group, channel})
+	}
+	s.join(a.view(a.out, grouped(a.out.shape, 1, groups)), true, append([]int{batch, group, channel}, span(space+2*rank, rank)...))
+	a.inf.meet(s, a.why("factors that meet have no common refinement"))
+}
+
+// groupNormalization has means and deviations for each example and group, and a scale and a bias for each channel or, in the form of opset 18, for
+// each group.
+func groupNormalization(a *application) {
+	const batch, group, channel, space = 0, 1, 2, 3
+	groups, rank := int(a.node.Attrs.Int("num_groups", 1)), len(a.out.axes)-2
+	all := append([]int{batch, group, channel}, span(space, rank)...)
+	s := &indexSpace{}
+	s.join(a.view(a.in[0], grouped(a.in[0].shape, 1, groups)), false, all)
+	for _, o := range a.in[1:] {
+		if o.shape.Equal(graph.ShapeOf(groups)) && groups != a.out.shape[1].Size {
+			s.join(o, false, []int{group})
+		} else {
+			s.join(a.view(o, grouped(o.shape, 0, groups)), false, []int{group, channel})
+		}
+	}
+	s.facets = append(s.facets, facet{index: []int{batch, group}})
+	s.join(a.view(a.out, grouped(a.out.shape, 1, groups)), true, all)
+	a.inf.meet(s, a.why("factors that meet have no common refinement"))
 }
 
 // pool works on each channel by itself.
@@ -121,6 +163,121 @@ func reduceMean(a *application) {
 		}
 	}
 	s := &indexSpace{}
+	a.input(s, 0, index)
+	a.meet(s, out)
+}
+
+// term is the factor of an operand's axis as a part of a concatenation. An axis along which the tensor is constant has an order of no matter.
+func (inf *inference) term(o *operand, axis int) *atom {
+	if o.absent[axis] {
+		return inf.single(o.shape[axis])
+	}
+	return inf.product(o.axes[axis])
+}
+
+// concat makes the terms of one axis; along the others inputs and output agree.
+func concat(a *application) {
+	rank := len(a.out.axes)
+	axis, err := graph.Axis(a.node.Attrs.Int("axis", 0), rank)
+	if err == nil && !a.out.shape[axis].IsFixed() {
+		err = errors.New("concatenation of symbolic extents")
+	}
+	if err != nil {
+		a.pin(err)
+		return
+	}
+	s := &indexSpace{}
+	var terms []*atom
+	for i, o := range a.in {
+		index := indices(rank)
+		index[axis] = rank + i // an index of its own
+		a.input(s, i, index)
+		terms = append(terms, a.inf.term(o, axis))
+	}
+	a.place(a.out, axis, terms)
+	a.meet(s, indices(rank))
+}
+
+// place joins an axis with a concatenation.
+func (a *application) place(o *operand, axis int, terms []*atom) {
+	list := terms
+	if len(terms) > 1 {
+		list = []*atom{a.inf.concatenation(terms)}
+	}
+	a.inf.unify(o.axes[axis], list, a.why("parts of an axis"))
+}
+
+// pad puts new units, all of one value, before and after those that it keeps; a negative number cuts units off.
+func pad(a *application) {
+	rank := len(a.out.axes)
+	before, after, err := graph.PadAmounts(a.node, rank, a.inf.constants)
+	if err != nil {
+		a.pin(err)
+		return
+	}
+	index, out, s := indices(rank), indices(rank), &indexSpace{}
+	for axis := range rank {
+		b, e := before[axis], after[axis]
+		if b == 0 && e == 0 {
+			continue
+		}
+		if a.node.Attrs.String("mode", "constant") != "constant" {
+			pinAll(a.in[0].axes[axis], a.why("padded with what is there"))
+			pinAll(a.out.axes[axis], a.why("padded with what is there"))
+		} else {
+			kept := a.in[0].shape[axis].Size + min(b, 0) + min(e, 0)
+			a.shift(axis, [2]int{-b, -e}, [2]int{b, e}, kept)
+		}
+		out[axis] = rank + axis
+	}
+	a.input(s, 0, index)
+	a.meet(s, out)
+}
+
+// shift keeps some units of an axis, which have cut units around them in the input and new ones in the output; negative numbers are none.
+func (a *application) shift(axis int, cut, added [2]int, kept int) {
+	var middle []*atom
+	if kept > 0 {
+		middle = []*atom{a.inf.single(graph.Fixed(kept))}
+	}
+	around := func(n [2]int) []*atom {
+		terms := slices.Clone(middle)
+		if n[0] > 0 {
+			terms = slices.Insert(terms, 0, a.inf.single(graph.Fixed(n[0])))
+		}
+		if n[1] > 0 {
+			terms = append(terms, a.inf.single(graph.Fixed(n[1])))
+		}
+		return terms
+	}
+	if !a.in[0].absent[axis] {
+		a.place(a.in[0], axis, around(cut))
+	}
+	a.place(a.out, axis, around(added))
+}
+
+// slice takes a run of units; other orders are kept as they are.
+func slice(a *application) {
+	rank := len(a.out.axes)
+	ranges, err := graph.SliceRanges(a.node, a.in[0].shape, a.inf.constants)
+	if err != nil {
+		a.pin(err)
+		return
+	}
+	index, out, s := indices(rank), indices(rank), &indexSpace{}
+	for axis, r := range ranges {
+		extent := a.in[0].shape[axis]
+		if r.Step == 1 && (r.Len < 0 || r.Len == extent.Size) {
+			continue
+		}
+		if r.Step == 1 {
+			a.shift(axis, [2]int{r.First, extent.Size - r.First - r.Len}, [2]int{}, r.Len)
+		} else {
+			pinAll(a.in[0].axes[axis], a.why("every so many units are taken"))
+			pinAll(a.out.axes[axis], a.why("every so many units are taken"))
+		}
+		out[axis] = rank + axis
+	}
 	a.input(s, 0, index)
 	a.meet(s, out)
 }

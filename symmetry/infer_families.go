@@ -48,7 +48,7 @@ func (c *classes) list(b *atom) {
 func (inf *inference) appearance() map[*atom]int {
 	order := map[*atom]int{}
 	for _, o := range slices.Concat(inf.values, inf.params()) {
-		for _, a := range leaves(o.flat()) {
+		for _, a := range deep(o.flat()) {
 			if _, ok := order[a]; !ok {
 				order[a] = len(order)
 			}
@@ -71,7 +71,7 @@ func (inf *inference) params() []*operand {
 func (inf *inference) freeInParams() []*atom {
 	var free []*atom
 	for _, o := range inf.params() {
-		for _, a := range leaves(o.flat()) {
+		for _, a := range deep(o.flat()) {
 			if a.why == "" && !slices.Contains(free, a) {
 				free = append(free, a)
 			}
@@ -104,10 +104,23 @@ func (inf *inference) dependence() map[*atom]map[*atom]bool {
 	return depends
 }
 
-// place is one factor of one index of a space; number tells apart the factors of one index.
+// place is one factor of one index of a space; number tells apart the factors of one index. A factor that is or has a part of a concatenation is told
+// no index, and tells none: it has a place, but takes part in no dependence.
 type place struct {
 	factor        *atom
 	index, number int
+	partial       bool
+}
+
+// placesOf lists the places of an index with these factors.
+func placesOf(index int, factors []*atom) []place {
+	var list []place
+	for _, a := range factors {
+		for _, b := range deep([]*atom{a}) {
+			list = append(list, place{b, index, len(list), a.terms != nil})
+		}
+	}
+	return list
 }
 
 // dependence calls restrict for every place with the factors that the factor there may depend on, as far as this space goes: each facet that
@@ -118,9 +131,7 @@ func (s *indexSpace) dependence(restrict func(b *atom, allowed map[*atom]bool)) 
 	var all []place
 	for i, f := range s.facets {
 		for _, index := range f.present() {
-			for n, a := range factors[index] {
-				seen[i] = append(seen[i], place{a, index, n})
-			}
+			seen[i] = append(seen[i], placesOf(index, factors[index])...)
 		}
 		for _, p := range seen[i] {
 			if !slices.Contains(all, p) {
@@ -131,7 +142,7 @@ func (s *indexSpace) dependence(restrict func(b *atom, allowed map[*atom]bool)) 
 	for _, p := range all {
 		allowed := map[*atom]bool{}
 		for _, q := range all {
-			if q.factor != p.factor && accompanies(seen, p, q) {
+			if q.factor != p.factor && !p.partial && !q.partial && accompanies(seen, p, q) {
 				allowed[q.factor] = true
 			}
 		}

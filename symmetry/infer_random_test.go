@@ -56,7 +56,7 @@ func (n *randomNetwork) param(shape ...int) string {
 func (n *randomNetwork) step() {
 	x := n.pick()
 	shape, out := n.shapes[x], n.fresh()
-	switch rapid.IntRange(0, 10).Draw(n.r, "step") {
+	switch rapid.IntRange(0, 16).Draw(n.r, "step") {
 	case 0:
 		op := rapid.SampledFrom([]string{"Relu", "LeakyRelu", "Tanh", "Sigmoid", "Gelu", "Identity", "Dropout"}).Draw(n.r, "op")
 		n.add(n.b.Op(op, out, nil, x), shape)
@@ -79,6 +79,14 @@ func (n *randomNetwork) step() {
 		n.gram(x, out)
 	case 9:
 		n.sum(x, out)
+	case 11, 12:
+		n.concat(x, out)
+	case 13:
+		n.padOrSlice(x, out)
+	case 14, 15:
+		n.convolve(x, out)
+	case 16:
+		n.normaliseChannels(x, out)
 	case 10:
 		w := rapid.SampledFrom([]int{4, 6, 12}).Draw(n.r, "width")
 		flat := n.b.Flatten(out+".f", x, 1)
@@ -135,6 +143,88 @@ func (n *randomNetwork) broadcast(x, out string) {
 	}
 	op := rapid.SampledFrom([]string{"Add", "Sub", "Mul", "PRelu"}).Draw(n.r, "op")
 	n.add(n.b.Op(op, out, nil, x, n.param(p...)), shape)
+}
+
+// concat puts a value beside another of which all axes but one agree, or beside itself.
+func (n *randomNetwork) concat(x, out string) {
+	shape := n.shapes[x]
+	axis := rapid.IntRange(0, len(shape)-1).Draw(n.r, "axis")
+	without := func(s []int) string { return fmt.Sprint(s[:axis], s[axis+1:]) }
+	y := x
+	for _, v := range n.values {
+		if s := n.shapes[v]; v != x && len(s) == len(shape) && without(s) == without(shape) && rapid.Bool().Draw(n.r, "this one") {
+			y = v
+		}
+	}
+	sum := append([]int{}, shape...)
+	sum[axis] += n.shapes[y][axis]
+	if product(sum) <= 100 {
+		n.add(n.b.Concat(out, axis+1, x, y), sum)
+	}
+}
+
+func (n *randomNetwork) padOrSlice(x, out string) {
+	shape := append([]int{}, n.shapes[x]...)
+	axis := rapid.IntRange(0, len(shape)-1).Draw(n.r, "axis")
+	a, b := rapid.IntRange(0, 4).Draw(n.r, "before"), rapid.IntRange(0, 4).Draw(n.r, "after")
+	if rapid.Bool().Draw(n.r, "pad") {
+		before, after := make([]int64, len(shape)+1), make([]int64, len(shape)+1)
+		before[axis+1], after[axis+1] = int64(a), int64(b)
+		shape[axis] += a + b
+		n.add(n.b.Pad(out, x, before, after), shape)
+		return
+	}
+	if shape[axis] <= a+b {
+		return
+	}
+	n.b.Slice(out, x, []int64{int64(axis + 1)}, []int64{int64(a)}, []int64{int64(shape[axis] - b)}, []int64{1})
+	shape[axis] -= a + b
+	n.add(out, shape)
+}
+
+// groups draws a number of groups that both divide into.
+func (n *randomNetwork) groups(a, b int) int {
+	var common []int
+	for d := 1; d <= min(a, b); d++ {
+		if a%d == 0 && b%d == 0 {
+			common = append(common, d)
+		}
+	}
+	return rapid.SampledFrom(common).Draw(n.r, "groups")
+}
+
+// convolve takes the second axis for channels.
+func (n *randomNetwork) convolve(x, out string) {
+	shape := n.shapes[x]
+	if len(shape) != 2 {
+		return
+	}
+	channels := rapid.SampledFrom([]int{2, 4, 6, 8}).Draw(n.r, "channels")
+	groups := n.groups(shape[0], channels)
+	w, bias := n.param(channels, shape[0]/groups, 3), n.param(channels)
+	c := n.b.Op("Conv", out, graph.Attrs{"pads": []int64{1, 1}, "group": int64(groups)}, x, w, bias)
+	n.add(n.b.Tanh(out+".t", c), []int{channels, shape[1]})
+	if rapid.Bool().Draw(n.r, "pool") {
+		attrs := graph.Attrs{"kernel_shape": []int64{2}, "pads": []int64{1, 0}}
+		n.add(n.b.Op(rapid.SampledFrom([]string{"MaxPool", "AveragePool"}).Draw(n.r, "op"), out+".p", attrs, out+".t"), []int{channels, shape[1]})
+	}
+}
+
+func (n *randomNetwork) normaliseChannels(x, out string) {
+	shape := n.shapes[x]
+	if len(shape) < 2 {
+		return
+	}
+	scale, bias := n.param(shape[0]), n.param(shape[0])
+	if rapid.Bool().Draw(n.r, "instance") {
+		n.add(n.b.Op("InstanceNormalization", out, nil, x, scale, bias), shape)
+		return
+	}
+	groups := n.groups(shape[0], shape[0])
+	if rapid.Bool().Draw(n.r, "opset 18") {
+		scale, bias = n.param(groups), n.param(groups)
+	}
+	n.add(n.b.Op("GroupNormalization", out, graph.Attrs{"num_groups": int64(groups)}, x, scale, bias), shape)
 }
 
 // gram contracts a value with its own transpose.

@@ -49,14 +49,14 @@ func (r *resultWriter) name() {
 			}
 			for _, index := range f.present() {
 				if s.creates(index) {
-					r.nameAxis(f.operand.name, factors[index])
+					r.nameAxis(f.operand.name, deep(factors[index]))
 				}
 			}
 		}
 	}
 	for _, o := range r.inf.params() {
 		for _, axis := range o.axes {
-			r.nameAxis(o.name, leaves(axis))
+			r.nameAxis(o.name, deep(axis))
 		}
 	}
 	for _, b := range r.classes.groups {
@@ -172,18 +172,15 @@ func (r *resultWriter) param(name string) {
 func (r *resultWriter) layout(o *operand) Layout {
 	layout := make(Layout, len(o.axes))
 	for i, axis := range o.axes {
-		segment, named := Segment{}, false
-		for _, a := range leaves(axis) {
-			f := Factor{Name: r.names[a], Size: a.size.Size}
-			if !a.size.IsFixed() {
-				f.Size = 0
-			}
-			named = named || f.Name != ""
-			segment = append(segment, f)
+		written, named := Axis{}, false
+		for _, factors := range segments(axis) {
+			segment := r.segment(factors)
+			named = named || slices.ContainsFunc(segment, func(f Factor) bool { return f.Name != "" })
+			written = append(written, segment)
 		}
 		switch {
 		case named:
-			layout[i] = Axis{segment}
+			layout[i] = written
 		case o.shape[i].IsFixed():
 			layout[i] = FixedAxis(o.shape[i].Size)
 		default:
@@ -193,32 +190,97 @@ func (r *resultWriter) layout(o *operand) Layout {
 	return layout
 }
 
+// segment writes a product. A concatenation in it is one that keeps its order.
+func (r *resultWriter) segment(factors []*atom) Segment {
+	var segment Segment
+	for _, a := range factors {
+		f := Factor{Name: r.names[a], Size: a.size.Size}
+		if !a.size.IsFixed() {
+			f.Size = 0
+		}
+		segment = append(segment, f)
+	}
+	return segment
+}
+
+// segments are the products whose concatenation an axis is: a product whose outermost factor is a concatenation is one of products.
+func segments(axis []*atom) [][]*atom {
+	factors := leaves(axis)
+	if len(factors) == 0 || factors[0].terms == nil {
+		return [][]*atom{factors}
+	}
+	var list [][]*atom
+	for _, t := range factors[0].terms {
+		for _, s := range segments([]*atom{t}) {
+			if len(s) == 1 && s[0].size.IsOne() && len(factors) > 1 {
+				s = nil // one unit times the rest
+			}
+			list = append(list, slices.Concat(s, factors[1:]))
+		}
+	}
+	return list
+}
+
+// settle pins the concatenations that layouts cannot say: those that are not the outermost factor of an axis.
+func (inf *inference) settle() {
+	for _, o := range slices.Concat(inf.values, inf.params()) {
+		for _, axis := range o.axes {
+			for _, s := range segments(axis) {
+				for _, a := range s {
+					if a.terms != nil {
+						jam([]*atom{a}, "a concatenation inside a product")
+					}
+				}
+			}
+		}
+	}
+}
+
 // pins lists the runs of factors on an axis that keep their order for one reason.
 func (r *resultWriter) pins(o *operand, axis int) {
-	factors := leaves(o.axes[axis])
-	for start := 0; start < len(factors); {
-		why, end := factors[start].why, start+1
-		for end < len(factors) && factors[end].why == why {
-			end++
-		}
-		if why != "" {
-			pin := Pin{Tensor: o.name, Axis: axis, Why: why}
-			if end-start < len(factors) {
-				pin.Part = r.part(factors[start:end])
-			}
-			r.sym.Pinned = append(r.sym.Pinned, pin)
-		}
-		start = end
+	all := segments(o.axes[axis])
+	if why, ok := wholly(all); ok && len(all) > 1 {
+		r.sym.Pinned = append(r.sym.Pinned, Pin{Tensor: o.name, Axis: axis, Why: why})
+		return
 	}
+	for _, factors := range all {
+		for start := 0; start < len(factors); {
+			why, end := reason(factors[start]), start+1
+			for end < len(factors) && reason(factors[end]) == why {
+				end++
+			}
+			if why != "" {
+				pin := Pin{Tensor: o.name, Axis: axis, Why: why}
+				if end-start < len(factors) || len(all) > 1 {
+					pin.Part = r.part(factors[start:end])
+				}
+				r.sym.Pinned = append(r.sym.Pinned, pin)
+			}
+			start = end
+		}
+	}
+}
+
+// reason says why a factor keeps its order, if it does.
+func reason(a *atom) string { return deep([]*atom{a})[0].why }
+
+// wholly says that all factors keep their order for one reason.
+func wholly(all [][]*atom) (why string, ok bool) {
+	for i, factors := range all {
+		for j, a := range factors {
+			if w := reason(a); w == "" || (i > 0 || j > 0) && w != why {
+				return "", false
+			} else if why == "" {
+				why = w
+			}
+		}
+	}
+	return why, why != ""
 }
 
 // part is the text form of some factors of a product.
 func (r *resultWriter) part(factors []*atom) string {
-	segment := make(Segment, len(factors))
-	for i, a := range factors {
-		segment[i] = Factor{Name: r.names[a], Size: a.size.Size}
-	}
-	return r.sym.Format(Layout{Axis{segment}})
+	return r.sym.Format(Layout{Axis{r.segment(factors)}})
 }
 
 // sites finds the values with the best view of a group.
@@ -227,7 +289,7 @@ func (r *resultWriter) sites(b *atom) {
 	var sites []Site
 	for _, o := range r.inf.values {
 		rank := inferRules[o.op].site
-		if rank == siteNever || rank < best || !slices.Contains(leaves(o.flat()), b) {
+		if rank == siteNever || rank < best || !slices.Contains(deep(o.flat()), b) {
 			continue
 		}
 		layout := r.layout(o)

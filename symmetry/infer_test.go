@@ -55,7 +55,7 @@ func mlp(cfg zoo.Config) func(*graph.Builder) {
 	}
 }
 
-var inferCases = []inferCase{
+var inferCases = append([]inferCase{
 	{
 		name:   "mlp",
 		build:  mlp(zoo.Config{Arch: "mlp", Input: []int{7}, Hidden: []int{5, 4}, Classes: 3}),
@@ -487,7 +487,7 @@ var inferCases = []inferCase{
 			b: a 2`,
 		sites: `a: z(_ a) m(_ a)`,
 	},
-}
+}, channelCases...)
 
 // attention is a pre-norm block of two heads on three tokens, then a two-layer perceptron.
 func attention(b *graph.Builder) {
@@ -648,7 +648,7 @@ func moveAlone(t *testing.T, sym *symmetry.Symmetry, group, name string, axis in
 ) (map[string]*tensor.Tensor, bool) {
 	t.Helper()
 	carries := func(a symmetry.Axis) bool {
-		return slices.ContainsFunc(a[0], func(f symmetry.Factor) bool { return f.Name == group })
+		return slices.ContainsFunc(slices.Concat(a...), func(f symmetry.Factor) bool { return f.Name == group })
 	}
 	layout := slices.Clone(sym.Layouts[name])
 	if !carries(layout[axis]) {

@@ -20,14 +20,14 @@ const Tolerance = 1e-6
 // the symmetry forgotten the axis, the proof would have failed by a wide margin.
 const Sensitivity = 10 * Tolerance
 
-// defaultSamples is how many random inputs a network is run on.
+// defaultSamples is how many random inputs a network is run on, unless that takes too long.
 const defaultSamples = 32
 
-// VerifyOptions say how hard to look. The zero value draws 32 inputs from seed 0.
+// VerifyOptions say how hard to look. The zero value draws 32 inputs from seed 0, or fewer for a network that takes long.
 type VerifyOptions struct {
 	Seed    uint64
 	Threads int       // 0 means GOMAXPROCS
-	Samples int       // random inputs; 0 means 32
+	Samples int       // random inputs; 0 means 32 or, where these would take long, at least 2
 	Inputs  []float32 // inputs to run on besides, one after the other
 }
 
@@ -93,8 +93,9 @@ func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]
 	defer r.close()
 	rng := rand.New(rand.NewPCG(opt.Seed, verifyStream))
 	if opt.Samples <= 0 {
-		opt.Samples = defaultSamples
+		opt.Samples = affordable(g, verifyRuns, defaultSamples, leastSamples)
 	}
+	r.fewRows = affordable(g, len(s.axisRefs()), fewRows, 1)
 	if err := r.setInputs(append(randomInputs(rng, opt.Samples*r.row), widen(opt.Inputs)...)); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
@@ -117,6 +118,9 @@ func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]
 	v.conclude()
 	return v.proof, nil
 }
+
+// verifyRuns is how often all inputs run: before and after an alignment, with two sets of parameters.
+const verifyRuns = 4
 
 // verifyStream keeps the draws of Verify apart from others of the same seed.
 const verifyStream = 0x7665726966790000

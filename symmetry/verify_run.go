@@ -14,7 +14,8 @@ import (
 
 // Equivalent runs a network with two sets of parameters in float64 and returns the greatest deviation of their outputs,
 // max|Δ| / max(1, max|y|), y being the outputs of a: at most [Tolerance] where both compute the same. x holds n inputs one
-// after the other; where it is nil, n random ones are drawn, always the same, 32 where n is 0. samples is their number.
+// after the other; where it is nil, n random ones are drawn, always the same; where n is 0, 32 or, if these would take
+// long, at least 2. samples is their number.
 // Outputs that are not finite are an error.
 func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Tensor, x []float32, n int,
 ) (maxDeviation float64, samples int, err error) {
@@ -29,7 +30,7 @@ func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Ten
 		return 0, 0, fmt.Errorf("verify: %d inputs of %d elements do not make %d elements", n, r.row, len(x))
 	case x == nil:
 		if n <= 0 {
-			n = defaultSamples
+			n = affordable(g, 2, defaultSamples, leastSamples)
 		}
 		inputs = randomInputs(rand.New(rand.NewPCG(0, verifyStream)), n*r.row)
 	}
@@ -72,6 +73,7 @@ type verifyRun struct {
 	few     []float64 // the first of inputs
 	samples int
 	row     int // elements of one input
+	fewRows int // how many inputs an axis is permuted alone on
 }
 
 func newVerifyRun(g *graph.Graph, threads int) (*verifyRun, error) {
@@ -79,7 +81,7 @@ func newVerifyRun(g *graph.Graph, threads int) (*verifyRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &verifyRun{graph: g, engine: e, specs: map[string]nn.ParamSpec{}, batch: batchRows}
+	r := &verifyRun{graph: g, engine: e, specs: map[string]nn.ParamSpec{}, batch: batchRows, fewRows: fewRows}
 	for _, s := range e.Specs() {
 		r.specs[s.Name] = s
 	}
@@ -110,10 +112,10 @@ func (r *verifyRun) setInputs(x []float64) error {
 		x = append(x, last...)
 	}
 	r.inputs, r.few = x, x
-	if n := max(fewRows/r.batch, 1) * r.batch * r.row; r.fixed && n < len(x) {
+	if n := max(r.fewRows/r.batch, 1) * r.batch * r.row; r.fixed && n < len(x) {
 		r.few = x[:n]
-	} else if !r.fixed && fewRows*r.row < len(x) {
-		r.few = x[:fewRows*r.row]
+	} else if !r.fixed && r.fewRows*r.row < len(x) {
+		r.few = x[:r.fewRows*r.row]
 	}
 	return nil
 }
