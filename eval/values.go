@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/rebasin/rebasin/graph"
@@ -14,6 +15,48 @@ type Values struct {
 	Threads int
 	// Batch is the number of samples that run at once. 0 means DefaultBatch. The kept values of one batch are in memory.
 	Batch int
+	// Memory bounds, in bytes, what Through may take. 0 means 4 GiB.
+	Memory int
+}
+
+// Through runs all of the data at once through the part of the graph that the values depend on; see merge.Forward.
+func (s *Values) Through(ctx context.Context, g *graph.Graph, params map[string]*tensor.Tensor, values []string,
+	visit func(value string, shape tensor.Shape, x []float32) error,
+) (bool, error) {
+	n := s.Data.Len()
+	if n == 0 {
+		return false, errEmpty
+	}
+	part := *g
+	part.Outputs = values[len(values)-1:]
+	e, err := nn.New[float32](&part, nn.Options{Threads: s.Threads, Visit: values})
+	if err != nil {
+		return false, err
+	}
+	defer e.Close()
+	elements, err := e.PlanElements(n)
+	if err != nil {
+		return false, err
+	}
+	const float = 4
+	if float*(elements+n*SampleSize(s.Data)) > cmp.Or(s.Memory, 4<<30) {
+		return false, nil
+	}
+	if err := e.SetParams(params); err != nil {
+		return false, err
+	}
+	input := batches{size: n}
+	samples, _ := input.fill(s.Data, 0)
+	_, err = e.ForwardThrough(samples, n, func(name string, shape tensor.Shape, x []float32) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := visit(name, shape, x); err != nil {
+			return err
+		}
+		return e.SetParams(params)
+	})
+	return true, err
 }
 
 // Each runs the data once, in order, through the part of the graph that the values depend on; see merge.Forward.

@@ -89,9 +89,25 @@ func newRepairCase(t *testing.T, cfg zoo.Config, lambda float64) *repairCase {
 	return c
 }
 
+// repair repairs in one pass and in levels, which must agree, and returns the first.
 func (c *repairCase) repair(t *testing.T, method merge.RepairMethod, lambda float64, threads, batch int) *merge.Repaired {
 	t.Helper()
-	run := &eval.Values{Data: c.data, Threads: threads, Batch: batch}
+	once := c.repairWithin(t, method, lambda, &eval.Values{Data: c.data, Threads: threads, Batch: batch})
+	levels := c.repairWithin(t, method, lambda, &eval.Values{Data: c.data, Threads: threads, Batch: batch, Memory: 1})
+	if once.Passes != 1 || levels.Passes < 2 && once.Sites > 1 {
+		t.Errorf("%d and %d passes for %d sites", once.Passes, levels.Passes, once.Sites)
+	}
+	if once.Sites != levels.Sites || once.Channels != levels.Channels || once.Alone != levels.Alone {
+		t.Errorf("one pass: %+v; levels: %+v", once, levels)
+	}
+	for name := range once.Params {
+		near(t, "in one pass "+name, wide(once.Params[name]), wide(levels.Params[name]))
+	}
+	return once
+}
+
+func (c *repairCase) repairWithin(t *testing.T, method merge.RepairMethod, lambda float64, run *eval.Values) *merge.Repaired {
+	t.Helper()
 	r, err := merge.NewRepairer(context.Background(), method, c.graph, []map[string]*tensor.Tensor{c.a, c.b}, run)
 	if err != nil {
 		t.Fatal(err)

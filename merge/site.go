@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/internal/kernel"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -262,6 +263,29 @@ func (s *site) fold(params map[string]*tensor.Tensor, scale, shift []float64) er
 		b[c] = scale[c]*b[c] + shift[c]
 	}
 	return put(params, s.bias, b)
+}
+
+// correct applies to a value what fold does to the parameters that made it.
+func (s *site) correct(shape tensor.Shape, x []float32, scale, shift []float64) {
+	outer, channels, inner := s.split(shape)
+	maps := make([]kernel.Affine[float32], channels)
+	for c := range maps {
+		maps[c].Scale = float32(scale[c])
+		if s.bias != "" {
+			maps[c].Bias = float32(shift[c])
+		}
+	}
+	if inner == 1 {
+		for i := range x {
+			m := &maps[i%channels]
+			x[i] = x[i]*m.Scale + m.Bias
+		}
+		return
+	}
+	for i := range outer * channels {
+		row := x[i*inner:][:inner]
+		maps[i%channels].Apply(row, row)
+	}
 }
 
 // floats copies a parameter.

@@ -22,6 +22,7 @@ type Options struct {
 	Training bool     // keep what Backward needs, and drop out
 	Seed     uint64   // of the masks of Dropout
 	Keep     []string // values, besides the outputs, that are to be readable after Forward
+	Visit    []string // values that [Engine.ForwardThrough] shows on the way
 	// BatchStatistics lets BatchNormalization normalise with mean and biased variance of the batch, in Backward, too, instead of the running
 	// statistics, which [Engine.UpdateStatistics] then moves.
 	BatchStatistics bool
@@ -51,7 +52,7 @@ type Engine[T Float] struct {
 
 // New makes a graph with one input ready to run, its parameters being zero. Errors name the node and its operator.
 func New[T Float](g *graph.Graph, opt Options) (*Engine[T], error) {
-	net, err := newNetwork[T](g, opt.Keep)
+	net, err := newNetwork[T](g, opt.Keep, opt.Visit)
 	if err != nil {
 		return nil, fmt.Errorf("nn: %w", err)
 	}
@@ -94,6 +95,61 @@ func (e *Engine[T]) fixedBatch() int {
 // nothing: x must stay as it is until Backward is through, or until kept values that are views of it are no longer needed. The first call
 // with a batch size plans it.
 func (e *Engine[T]) Forward(x []T, batch int) ([]T, error) {
+	p, err := e.prepare(x, batch)
+	if err != nil {
+		return nil, err
+	}
+	e.begin(p, x)
+	for _, run := range p.forward {
+		run()
+	}
+	e.current, e.ready = p, e.opt.Training
+	return p.output.data(), nil
+}
+
+func (e *Engine[T]) begin(p *plan[T], x []T) {
+	e.step = e.next
+	e.next++
+	p.input.data = x
+}
+
+// ForwardThrough is [Engine.Forward] without a Backward to follow. As soon as a value of Options.Visit has been computed, and before anything reads it,
+// it is handed to visit, which may change it, and the parameters of all that has not run yet. The value is valid during the call only. An error of
+// visit ends the run.
+func (e *Engine[T]) ForwardThrough(x []T, batch int, visit func(name string, shape tensor.Shape, value []T) error) ([]T, error) {
+	p, err := e.prepare(x, batch)
+	if err != nil {
+		return nil, err
+	}
+	e.begin(p, x)
+	e.current = nil
+	at := 0
+	for i := range len(p.forward) + 1 {
+		for ; at < len(p.visits) && p.visits[at].after == i; at++ {
+			v := p.visits[at].value
+			if err := visit(v.name, v.shape, v.data()); err != nil {
+				return nil, err
+			}
+		}
+		if i < len(p.forward) {
+			p.forward[i]()
+		}
+	}
+	e.current = p
+	return p.output.data(), nil
+}
+
+// PlanElements is the number of elements of memory that runs of a batch size need, besides parameters and gradients.
+func (e *Engine[T]) PlanElements(batch int) (int, error) {
+	p, err := newPlan(e, batch)
+	if err != nil {
+		return 0, fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
+	}
+	return place(p.buffers), nil
+}
+
+// prepare finds the plan for an input.
+func (e *Engine[T]) prepare(x []T, batch int) (*plan[T], error) {
 	e.ready = false
 	p, err := e.plan(batch)
 	if err != nil {
@@ -103,14 +159,7 @@ func (e *Engine[T]) Forward(x []T, batch int) ([]T, error) {
 		return nil, fmt.Errorf("nn: graph %q: input %q has %d elements, a batch of %d needs %d",
 			e.net.graph.Name, e.net.input.Name, len(x), batch, p.inputLen)
 	}
-	e.step = e.next
-	e.next++
-	p.input.data = x
-	for _, run := range p.forward {
-		run()
-	}
-	e.current, e.ready = p, e.opt.Training
-	return p.output.data(), nil
+	return p, nil
 }
 
 // Value returns a value of the last Forward that Options.Keep names, or an output, with its shape. It is nil before the first Forward and

@@ -502,3 +502,49 @@ func TestTraining(t *testing.T) {
 		t.Errorf("loss %v after %d steps, not below %v", loss, steps, goal)
 	}
 }
+
+// TestForwardThrough: values come by as Keep would leave them, and what visit does to them and to parameters is what the rest of the run sees.
+func TestForwardThrough(t *testing.T) {
+	build := func(b *graph.Builder) {
+		h := b.Relu("h1", b.Linear("z1", b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(4)), "fc1", 5, 4, true))
+		b.Output(b.Linear("y", b.Relu("h2", b.Linear("z2", h, "fc2", 5, 5, true)), "fc3", 3, 5, true))
+	}
+	g := graphOf(t, build)
+	names := []string{"z1", "h1", "z2", "y"}
+	kept := newEngine[float64](t, g, Options{Threads: 1, Keep: names})
+	through := newEngine[float64](t, g, Options{Threads: 1, Visit: names})
+	x := inputFor[float64](t, g, 3)
+	forward(t, kept, x, 3)
+	var seen []string
+	if _, err := through.ForwardThrough(x, 3, func(name string, _ tensor.Shape, v []float64) error {
+		seen = append(seen, name)
+		if want, _ := kept.Value(name); deviation(v, want) > 1e-12 {
+			t.Errorf("%s is %v, want %v", name, v, want)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(seen, names) {
+		t.Errorf("%v came by, want %v", seen, names)
+	}
+	// Without hidden values and without a bias nothing is left.
+	y, err := through.ForwardThrough(x, 3, func(name string, _ tensor.Shape, v []float64) error {
+		if name == "z2" {
+			clear(v)
+			for _, s := range through.Specs() {
+				if s.Name == "fc3.bias" {
+					clear(through.Params()[s.Offset : s.Offset+s.Len])
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil || slices.ContainsFunc(y, func(v float64) bool { return v != 0 }) {
+		t.Errorf("the output is %v, error %v", y, err)
+	}
+	stop := errors.New("stop")
+	if _, err := through.ForwardThrough(x, 3, func(string, tensor.Shape, []float64) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("the error is %v", err)
+	}
+}

@@ -51,7 +51,7 @@ func (f *fusion[T]) take(node *node) {
 
 // offer notes a node whose output only one other reads.
 func (f *fusion[T]) offer(node *node) {
-	if out := node.Outputs[0]; f.readers[out] == 1 && !f.net.pinned[out] {
+	if out := node.Outputs[0]; f.readers[out] == 1 && !f.net.pinned[out] && !f.net.visited[out] {
 		f.makers[out] = node
 	}
 }

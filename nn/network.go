@@ -27,15 +27,16 @@ type network[T Float] struct {
 	constants map[string]*tensor.Tensor
 	floats    map[string][]T  // those of floats
 	pinned    map[string]bool // values that stay readable
+	visited   map[string]bool // values that are shown on the way
 	nodes     []*node
 }
 
 // newNetwork checks a graph and keeps of it what the outputs and the kept values depend on.
-func newNetwork[T Float](g *graph.Graph, keep []string) (*network[T], error) {
+func newNetwork[T Float](g *graph.Graph, keep, visit []string) (*network[T], error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
-	n := &network[T]{graph: g, operators: operators[T](), floats: map[string][]T{}, pinned: map[string]bool{}}
+	n := &network[T]{graph: g, operators: operators[T](), floats: map[string][]T{}, pinned: map[string]bool{}, visited: map[string]bool{}}
 	if err := n.knowsOperators(); err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func newNetwork[T Float](g *graph.Graph, keep []string) (*network[T], error) {
 	if n.values, err = g.InferShapes(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{n.findInput, func() error { return n.pin(keep) }, n.convertConstants} {
+	for _, step := range []func() error{n.findInput, func() error { return n.pin(keep, visit) }, n.convertConstants} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("graph %q: %w", g.Name, err)
 		}
@@ -91,17 +92,21 @@ func (n *network[T]) findInput() error {
 // sizes gives numbers to symbols: the batch is the only one.
 func (n *network[T]) sizes(batch int) map[string]int { return map[string]int{n.batch: batch} }
 
-func (n *network[T]) pin(keep []string) error {
+func (n *network[T]) pin(keep, visit []string) error {
 	for _, name := range n.graph.Outputs {
 		n.pinned[name] = true
 	}
-	for _, name := range keep {
+	for i, name := range slices.Concat(keep, visit) {
 		if _, ok := n.values[name]; !ok {
 			return fmt.Errorf("there is no value %q to keep", name)
 		}
-		n.pinned[name] = true
+		if i < len(keep) {
+			n.pinned[name] = true
+		} else {
+			n.visited[name] = true
+		}
 	}
-	for _, name := range append(slices.Clone(n.graph.Outputs), keep...) {
+	for _, name := range slices.Concat(n.graph.Outputs, keep, visit) {
 		if v := n.values[name]; !v.DType.IsFloat() {
 			return fmt.Errorf("value %q is of %v, not of floats", name, v.DType)
 		}
@@ -127,6 +132,9 @@ func (n *network[T]) convertConstants() error {
 func (n *network[T]) keepNeeded() {
 	wanted := map[string]bool{}
 	for name := range n.pinned {
+		wanted[name] = true
+	}
+	for name := range n.visited {
 		wanted[name] = true
 	}
 	reaches := map[string]bool{n.graph.Outputs[0]: true}

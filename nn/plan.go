@@ -15,6 +15,13 @@ type plan[T Float] struct {
 	// statistics fold those of the last batch into the running ones.
 	statistics []func(momentum float64)
 	arena      []T
+	visits     []visited[T] // in the order of the steps
+}
+
+// visited is a value that is shown once so many steps have run.
+type visited[T Float] struct {
+	value *value[T]
+	after int
 }
 
 // planner makes a plan. Step i runs forward at time i; after the last comes the loss, then step i runs backward at backwardTime(i).
@@ -121,6 +128,9 @@ func (p *planner[T]) call(n *node, at int) error {
 	if c.step.forward != nil {
 		p.plan.forward = append(p.plan.forward, c.step.forward)
 		p.calls = append(p.calls, c)
+	}
+	if net.visited[c.out.name] {
+		p.plan.visits = append(p.plan.visits, visited[T]{c.out, len(p.plan.forward)})
 	}
 	return nil
 }
