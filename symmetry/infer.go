@@ -16,7 +16,10 @@ import (
 // Every axis of every parameter and value starts as one unknown factor, free to be permuted on its own. Then each node adds what its operator
 // needs, by a rule of a registry; [inferRules] has one entry per operator. A rule states the operator as an index space, in the manner of
 // einsum: which axes of inputs and output run over the same index. Axes with the same index are joined (union-find); where products of
-// different factors meet, as after a Reshape, both are split to their common refinement. What cannot be refined keeps its order, and so does
+// different factors meet, as after a Reshape, both are split to their common refinement. Concatenations are a second way to divide a factor: an axis
+// that a Concat or Pad makes is a sum of terms, and where sums with other borders meet, their terms are cut; a product along whose inner factors all
+// terms divide is taken out of a sum. Terms are told no index of a parent, so no families come from them. What cannot be refined, and a sum that is
+// not the outermost factor of an axis, keeps its order, and so does
 // all that touches the network's inputs and outputs, an operator without a rule, or a value of unknown shape: it is pinned, with the reason in
 // [Symmetry.Pinned]. Factors that remain free are groups.
 //
@@ -44,6 +47,11 @@ import (
 //
 // A group is named after the first parameter, in the order of the nodes, that creates its axis as an output, without the last part of the
 // parameter's name: "fc1" for fc1.weight. Where an axis has several groups they are numbered, outer first: "attn.q.0" and "attn.q.1".
+//
+// # Channels
+//
+// Windows read neighbours, so the spatial axes of convolutions and poolings keep their order. Grouped convolutions and group normalisation split channels
+// into (g c): groups move among themselves, channels within their group.
 //
 // # Sites
 //

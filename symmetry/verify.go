@@ -42,6 +42,8 @@ type Proof struct {
 	Unproven []string
 	// Inert are the single axes of which that is true, as the bias of attention's keys, which softmax cancels.
 	Inert []AxisRef
+	// Untried is how many other axes were not permuted alone, the network being costly and their groups seen on another axis already.
+	Untried int
 }
 
 // AxisRef names an axis of a tensor on which a group stands. Axis -1 is the numbering of the tensors of a virtual stack.
@@ -76,7 +78,8 @@ func (e *GroupError) Error() string {
 //
 // The proof must be able to fail. So each axis on which a group stands is also permuted alone, which must change the
 // outputs by more than [Sensitivity]: otherwise the proof would not notice if the axis were wrong, and the axis is listed
-// in Proof.Inert. A group all of whose axes are inert is listed in Proof.Unproven.
+// in Proof.Inert. A group all of whose axes are inert is listed in Proof.Unproven. Where so many runs would take long, fewer inputs
+// do, and one axis of each group that changes the outputs.
 //
 // A symmetry that does not hold is a *[GroupError] naming the group at fault. Outputs that are not finite are an error.
 // The result depends on the seed alone, not on the number of threads. Cost: four runs of the network on all inputs, and
@@ -95,11 +98,11 @@ func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]
 	if opt.Samples <= 0 {
 		opt.Samples = affordable(g, verifyRuns, defaultSamples, leastSamples)
 	}
-	r.fewRows = affordable(g, len(s.axisRefs()), fewRows, 1)
 	if err := r.setInputs(append(randomInputs(rng, opt.Samples*r.row), widen(opt.Inputs)...)); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	v := &verifier{run: r, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}
+	v.economise(g)
 	trials := []trial{
 		{params: params, alignment: s.moving(rng)},
 		{params: s.randomParams(rng, params), alignment: s.moving(rng), random: true},
@@ -136,7 +139,8 @@ type trial struct {
 type verifier struct {
 	run      *verifyRun
 	symmetry *Symmetry
-	seen     map[AxisRef]bool // the axes that change the outputs when permuted alone
+	seen     map[AxisRef]bool // the axes permuted alone: whether that changes the outputs
+	sparing  bool             // one axis that is seen does for each group
 	proof    *Proof
 }
 
@@ -197,9 +201,41 @@ func (v *verifier) blame(ctx context.Context, t trial, before []float64, deviati
 	return &GroupError{Group: v.symmetry.Groups[bad-1].Name, Deviation: deviation, Random: t.random}
 }
 
+// proven is the set of groups of which an axis changes the outputs when permuted alone.
+func (v *verifier) proven() map[string]bool {
+	proven := map[string]bool{}
+	for ref, seen := range v.seen {
+		if seen {
+			proven[ref.Group] = true
+		}
+	}
+	return proven
+}
+
+// economise decides on how many inputs axes are permuted alone, and whether on all of them.
+func (v *verifier) economise(g *graph.Graph) {
+	runs := len(v.symmetry.axisRefs())
+	if v.run.fewRows = affordable(g, runs, fewRows, 0); v.run.fewRows == 0 {
+		v.sparing = true
+		v.run.fewRows = affordable(g, len(v.symmetry.Groups), fewRows, 1)
+	}
+}
+
+// refs lists the axes to permute alone: those of tensors with several first where not all are tried, since a vector may do nothing.
+func (v *verifier) refs() []AxisRef {
+	refs := v.symmetry.axisRefs()
+	if v.sparing {
+		slices.SortStableFunc(refs, func(a, b AxisRef) int {
+			return len(v.symmetry.Layouts[b.Tensor]) - len(v.symmetry.Layouts[a.Tensor])
+		})
+	}
+	return refs
+}
+
 // sensitive permutes each axis that no trial has seen so far alone.
 func (v *verifier) sensitive(ctx context.Context, t trial) error {
-	refs := slices.DeleteFunc(v.symmetry.axisRefs(), func(ref AxisRef) bool { return v.seen[ref] })
+	refs := slices.DeleteFunc(v.refs(), func(ref AxisRef) bool { return v.seen[ref] })
+	proven := v.proven()
 	if len(refs) == 0 {
 		return nil
 	}
@@ -208,6 +244,9 @@ func (v *verifier) sensitive(ctx context.Context, t trial) error {
 		return err
 	}
 	for _, ref := range refs {
+		if v.sparing && proven[ref.Group] {
+			continue
+		}
 		moved, err := v.symmetry.permuteAlone(ref, t)
 		if err != nil {
 			return err
@@ -217,17 +256,19 @@ func (v *verifier) sensitive(ctx context.Context, t trial) error {
 			return err
 		}
 		v.seen[ref] = outputDeviation(after, before) > Sensitivity
+		proven[ref.Group] = proven[ref.Group] || v.seen[ref]
 	}
 	return nil
 }
 
 // conclude lists what was not seen, in the order of the groups.
 func (v *verifier) conclude() {
-	proven := map[string]bool{}
+	proven := v.proven()
 	for _, ref := range v.symmetry.axisRefs() {
-		if v.seen[ref] {
-			proven[ref.Group] = true
-		} else {
+		switch seen, tried := v.seen[ref]; {
+		case !tried:
+			v.proof.Untried++
+		case !seen:
 			v.proof.Inert = append(v.proof.Inert, ref)
 		}
 	}

@@ -4,7 +4,7 @@ import "github.com/rebasin/rebasin/graph"
 
 // proofCost is how many multiplications each of the two parts of a proof may take before it makes do with fewer inputs: some seconds of float64. What
 // is no symmetry shows on nearly every input.
-const proofCost = 1e10
+const proofCost = 2e9
 
 // leastSamples is below what no cost pushes the number of inputs.
 const leastSamples = 2

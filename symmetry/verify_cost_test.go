@@ -3,6 +3,8 @@ package symmetry
 import (
 	"testing"
 
+	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/tensor"
 	"github.com/rebasin/rebasin/zoo"
 )
 
@@ -15,8 +17,8 @@ func TestProofsAreAffordable(t *testing.T) {
 		samples int
 	}{
 		{zoo.Config{Arch: "mlp", Input: []int{784}, Classes: 10}, .93, defaultSamples},
-		{zoo.Config{Arch: "resnet20", Shortcut: "conv1", Classes: 10}, 41, defaultSamples},
-		{zoo.Config{Arch: "vgg16", Classes: 10}, 313, 7},
+		{zoo.Config{Arch: "resnet20", Shortcut: "conv1", Classes: 10}, 41, 12},
+		{zoo.Config{Arch: "vgg16", Classes: 10}, 313, leastSamples},
 		{zoo.Config{Arch: "resnet50", Classes: 1000}, 4090, leastSamples},
 	} {
 		g, err := zoo.Build(c.cfg)
@@ -29,5 +31,36 @@ func TestProofsAreAffordable(t *testing.T) {
 		if got := affordable(g, verifyRuns, defaultSamples, leastSamples); got != c.samples {
 			t.Errorf("%s: %d samples, want %d", c.cfg.Arch, got, c.samples)
 		}
+	}
+}
+
+// A costly network is proven on one axis of each group, and the proof says how many axes it left untried.
+func TestCostlyProof(t *testing.T) {
+	b := graph.NewBuilder("costly")
+	x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(1), graph.Fixed(900), graph.Fixed(900))
+	x = b.Relu("h1", b.Conv2D("c1", x, b.Param("c1.weight", 24, 1, 1, 1), b.Param("c1.bias", 24), graph.ConvOptions{Stride: 1}))
+	x = b.Relu("h2", b.Conv2D("c2", x, b.Param("c2.weight", 24, 24, 1, 1), b.Param("c2.bias", 24), graph.ConvOptions{Stride: 1}))
+	b.Output(b.Linear("y", b.Flatten("flat", b.GlobalAveragePool("mean", x), 1), "fc", 2, 24, true))
+	g, err := b.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Infer(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &verifier{run: &verifyRun{}, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}
+	v.economise(g)
+	if !v.sparing || v.run.fewRows != 2 {
+		t.Fatalf("sparing %v, %d inputs", v.sparing, v.run.fewRows)
+	}
+	for _, ref := range v.refs() {
+		if ref.Tensor == "c1.weight" || ref.Tensor == "c1.bias" || ref.Tensor == "fc.weight" {
+			v.seen[ref] = ref.Tensor != "c1.bias"
+		}
+	}
+	v.conclude()
+	if v.proof.Untried != 3 || len(v.proof.Inert) != 1 || len(v.proof.Unproven) > 0 {
+		t.Errorf("%+v: c1 on axis 1 of c2.weight, c2 on its axis 0 and on c2.bias are untried", v.proof)
 	}
 }
