@@ -145,7 +145,7 @@ type matrix struct {
 }
 
 // matrixOf returns the view of the tensor's data, without a copy where the storage is a matrix already, else copied into scratch, which is grown.
-func (v *view) matrixOf(data []float32, scratch *[]float32) matrix {
+func (v *view) matrixOf(pool *kernel.Pool, data []float32, scratch *[]float32) matrix {
 	if len(v.leadDims) == 1 && len(v.restDims) == 1 {
 		switch {
 		case v.restStrides[0] == 1 || v.restDims[0] == 1:
@@ -155,18 +155,73 @@ func (v *view) matrixOf(data []float32, scratch *[]float32) matrix {
 		}
 	}
 	*scratch = grow(*scratch, v.rows*v.cols)
-	v.copyTo(*scratch, v.cols, data)
+	v.copyTo(pool, *scratch, v.cols, data)
 	return matrix{data: *scratch, ld: v.cols}
 }
 
 // copyTo writes the view's rows, ld elements apart.
-func (v *view) copyTo(dst []float32, ld int, data []float32) {
+func (v *view) copyTo(pool *kernel.Pool, dst []float32, ld int, data []float32) {
+	if len(v.leadDims) == 1 && len(v.restDims) == 2 && v.restStrides[1] == 1 && v.leadStrides[0] < v.restStrides[0] {
+		parts := (v.rows + tileRows - 1) / tileRows
+		pool.Run(parts, partTask(func(k int) { v.copyTile(k, dst, ld, data) }))
+		return
+	}
 	dense := denseStrides(v.restDims)
 	at := 0
 	odometer(v.leadDims, v.leadStrides, v.offset, func(offset int) {
 		copyStrided(dst, at, dense, data, offset, v.restStrides, v.restDims)
 		at += ld
 	})
+}
+
+// Units of the second axis, as the input channels of a convolution, are copied in tiles of tileRows units by tileCols positions of the first, so that
+// both the lines read and the lines written stay in the cache until they are used up.
+const (
+	tileRows = 64
+	tileCols = 16
+)
+
+// copyTile copies the k-th tileRows rows of a view whose columns are runs of neighbours with the rows between them.
+func (v *view) copyTile(k int, dst []float32, ld int, data []float32) {
+	outer, run := v.restDims[0], v.restDims[1]
+	first, end := k*tileRows, min((k+1)*tileRows, v.rows)
+	for from := 0; from < outer; from += tileCols {
+		to := min(from+tileCols, outer)
+		for i := first; i < end; i++ {
+			at, source := i*ld+from*run, v.offset+i*v.leadStrides[0]+from*v.restStrides[0]
+			for range to - from {
+				copy(dst[at:at+run], data[source:source+run])
+				at += run
+				source += v.restStrides[0]
+			}
+		}
+	}
+}
+
+// A partTask is work for a pool in parts.
+type partTask func(part int)
+
+// Do is [kernel.Task].
+func (t partTask) Do(part int) { t(part) }
+
+// Work on all elements of a view is cut along the first axis of its rest into parts of at least partSize elements and at most maxParts of them: a
+// partition that depends on the view alone, so that sums do not depend on the number of threads.
+const (
+	partSize = 1 << 15
+	maxParts = 32
+)
+
+func (v *view) parts() int {
+	return max(1, min(maxParts, v.restDims[0], v.rows*v.cols/partSize))
+}
+
+// part is the rest of the view in its k-th part: where it begins relative to the whole, and its extents.
+func (v *view) part(k, parts int) (offset int, dims []int) {
+	n := v.restDims[0]
+	first, end := k*n/parts, (k+1)*n/parts
+	dims = slices.Clone(v.restDims)
+	dims[0] = end - first
+	return first * v.restStrides[0], dims
 }
 
 // odometer visits the storage offsets of a strided array in row-major order.
@@ -197,23 +252,44 @@ func copyStrided(dst []float32, to int, dstStrides []int, src []float32, from in
 	}
 }
 
-// dotStrided is the inner product of two arrays of the same extents and strides, in float64.
-func dotStrided(a []float32, atA int, b []float32, atB int, strides, dims []int) float64 {
+// gainStrided is Σ A·(B there - B here) over arrays of the same extents and strides, in float64: what <A, B> gains when the array there comes here.
+func gainStrided(a, b []float32, here, there int, strides, dims []int) float64 {
 	n, s := dims[0], strides[0]
 	var sum float64
 	switch {
 	case len(dims) > 1:
 		for i := range n {
-			sum += dotStrided(a, atA+i*s, b, atB+i*s, strides[1:], dims[1:])
+			sum += gainStrided(a, b, here+i*s, there+i*s, strides[1:], dims[1:])
 		}
+	case s == 1 && n >= longRun:
+		return kernel.Dot(a[here:here+n], b[there:there+n]) - kernel.Dot(a[here:here+n], b[here:here+n])
 	case s == 1:
-		return kernel.Dot(a[atA:atA+n], b[atB:atB+n])
+		return gainRun(a[here:here+n], b[here:here+n], b[there:there+n])
 	default:
 		for i := range n {
-			sum += float64(a[atA+i*s]) * float64(b[atB+i*s])
+			sum += float64(a[here+i*s]) * (float64(b[there+i*s]) - float64(b[here+i*s]))
 		}
 	}
 	return sum
+}
+
+// longRun is the length from which a kernel's call pays.
+const longRun = 64
+
+// gainRun is [gainStrided] of a few neighbours, in three sums: a kernel of convolution has 9.
+func gainRun(a, here, there []float32) float64 {
+	here, there = here[:len(a)], there[:len(a)]
+	var s0, s1, s2 float64
+	for len(a) >= 3 && len(here) >= 3 && len(there) >= 3 {
+		s0 += float64(a[0]) * (float64(there[0]) - float64(here[0]))
+		s1 += float64(a[1]) * (float64(there[1]) - float64(here[1]))
+		s2 += float64(a[2]) * (float64(there[2]) - float64(here[2]))
+		a, here, there = a[3:], here[3:], there[3:]
+	}
+	for i := range a {
+		s0 += float64(a[i]) * (float64(there[i]) - float64(here[i]))
+	}
+	return s0 + s1 + s2
 }
 
 // A place is one position of one block where a group stands.
@@ -248,26 +324,39 @@ func (p *place) members(perm []int32, f func(base int, perm []int32)) {
 }
 
 // gain is what <A, P·B> gains when the units here are reordered: unit i of the result is unit perm[i] of now. It is summed in float64 over the
-// units that move.
-func (p *place) gain(perm []int32) float64 {
-	a, b, stride, v := p.stack.a, p.stack.b, p.block.strides[p.pos], &p.view
+// units that move, part by part.
+func (p *place) gain(pool *kernel.Pool, perm []int32) float64 {
+	parts := p.view.parts()
+	sums := make([]float64, parts)
+	pool.Run(parts, partTask(func(k int) {
+		offset, dims := p.view.part(k, parts)
+		p.members(perm, func(base int, perm []int32) { sums[k] += p.partGain(perm, base+offset, dims) })
+	}))
 	var sum float64
-	p.members(perm, func(base int, perm []int32) {
-		n := len(perm)
-		if stride == 1 {
-			odometer(v.restDims, v.restStrides, base, func(o int) { sum += rowGain(a[o:o+n], b[o:o+n], perm) })
-			return
-		}
+	for _, s := range sums {
+		sum += s
+	}
+	return sum
+}
+
+// partGain is gain for one joint index of the parents over a part of the rest.
+func (p *place) partGain(perm []int32, base int, dims []int) (sum float64) {
+	a, b, n := p.stack.a, p.stack.b, len(perm)
+	if p.unitStride() == 1 {
+		odometer(dims, p.view.restStrides, base, func(o int) { sum += rowGain(a[o:o+n], b[o:o+n], perm) })
+		return sum
+	}
+	p.eachRow(base, dims, func(base int, strides, dims []int) {
 		for i, j := range perm {
-			if at, from := base+i*stride, base+int(j)*stride; at != from {
-				sum += dotStrided(a, at, b, from, v.restStrides, v.restDims) - dotStrided(a, at, b, at, v.restStrides, v.restDims)
+			if here, there := base+i*p.unitStride(), base+int(j)*p.unitStride(); here != there {
+				sum += gainStrided(a, b, here, there, strides, dims)
 			}
 		}
 	})
 	return sum
 }
 
-// rowGain is [place.gain] where units are neighbours in memory.
+// rowGain is gain where units are neighbours in memory.
 func rowGain(a, b []float32, perm []int32) float64 {
 	var sum float64
 	b = b[:len(a)]
@@ -277,49 +366,80 @@ func rowGain(a, b []float32, perm []int32) float64 {
 	return sum
 }
 
-// move reorders the units of P·B here, in place, with room for one unit or one row of units in scratch.
-func (p *place) move(perm []int32, scratch *[]float32) {
-	b, stride, v := p.stack.b, p.block.strides[p.pos], &p.view
-	p.members(perm, func(base int, perm []int32) {
-		n := len(perm)
-		if stride == 1 {
-			*scratch = grow(*scratch, n)
-			odometer(v.restDims, v.restStrides, base, func(o int) {
-				old := *scratch
-				copy(old, b[o:o+n])
-				for i, j := range perm {
-					b[o+i] = old[j]
-				}
-			})
-			return
+func (p *place) unitStride() int { return p.block.strides[p.pos] }
+
+// eachRow visits a part of the rest in the order of memory: where units lie inside the first axis of the rest, f has all units at one position of that
+// axis after the other; else all of them at once.
+func (p *place) eachRow(base int, dims []int, f func(base int, strides, dims []int)) {
+	strides := p.view.restStrides
+	if p.unitStride() > strides[0] {
+		f(base, strides, dims)
+		return
+	}
+	n, step := dims[0], strides[0]
+	if dims, strides = dims[1:], strides[1:]; len(dims) == 0 {
+		dims, strides = []int{1}, []int{1}
+	}
+	for range n {
+		f(base, strides, dims)
+		base += step
+	}
+}
+
+// move reorders the units of P·B here, in place.
+func (p *place) move(pool *kernel.Pool, perm []int32) {
+	parts := p.view.parts()
+	pool.Run(parts, partTask(func(k int) {
+		offset, dims := p.view.part(k, parts)
+		p.members(perm, func(base int, perm []int32) { p.movePart(perm, base+offset, dims) })
+	}))
+}
+
+// movePart is move for one joint index of the parents over a part of the rest, with room for one row of units or one unit. Units that are not neighbours
+// go round the cycles of the permutation: one is set aside, the others move up.
+func (p *place) movePart(perm []int32, base int, dims []int) {
+	b, n, stride := p.stack.b, len(perm), p.unitStride()
+	if stride == 1 {
+		old := make([]float32, n)
+		odometer(dims, p.view.restStrides, base, func(o int) {
+			copy(old, b[o:o+n])
+			for i, j := range perm {
+				b[o+i] = old[j]
+			}
+		})
+		return
+	}
+	cycles := cyclesOf(perm)
+	var aside []float32
+	p.eachRow(base, dims, func(base int, strides, dims []int) {
+		dense := denseStrides(dims)
+		aside = grow(aside, dense[0]*dims[0])
+		for _, units := range cycles {
+			copyStrided(aside, 0, dense, b, base+int(units[0])*stride, strides, dims)
+			last := len(units) - 1
+			for i, to := range units[:last] {
+				copyStrided(b, base+int(to)*stride, strides, b, base+int(units[i+1])*stride, strides, dims)
+			}
+			copyStrided(b, base+int(units[last])*stride, strides, aside, 0, dense, dims)
 		}
-		*scratch = grow(*scratch, v.cols)
-		p.moveCycles(b, base, perm, *scratch)
 	})
 }
 
-// moveCycles follows the cycles of a permutation of units that are far apart: one unit is set aside, the others move up.
-func (p *place) moveCycles(b []float32, base int, perm []int32, aside []float32) {
-	stride, strides, dims := p.block.strides[p.pos], p.view.restStrides, p.view.restDims
-	dense := denseStrides(dims)
+// cyclesOf are the cycles of a permutation, of more than one unit, each unit followed by the one that comes to its place.
+func cyclesOf(perm []int32) (cycles [][]int32) {
 	done := make([]bool, len(perm))
-	for start := range perm {
-		if done[start] || int(perm[start]) == start {
+	for start, next := range perm {
+		if done[start] || int(next) == start {
 			continue
 		}
-		copyStrided(aside, 0, dense, b, base+start*stride, strides, dims)
-		i := start
-		for {
-			done[i] = true
-			j := int(perm[i])
-			if j == start {
-				break
-			}
-			copyStrided(b, base+i*stride, strides, b, base+j*stride, strides, dims)
-			i = j
+		cycle := []int32{int32(start)}
+		for ; int(next) != start; next = perm[next] {
+			cycle = append(cycle, next)
+			done[next] = true
 		}
-		copyStrided(b, base+i*stride, strides, aside, 0, dense, dims)
+		cycles = append(cycles, cycle)
 	}
+	return cycles
 }
 
 // grow returns a slice of n elements, reusing the storage when it is large enough. Its contents are unspecified.

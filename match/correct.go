@@ -36,35 +36,85 @@ func (d *descent) correct(t *term, g *unitGroup, m move) bool {
 	return true
 }
 
-// correctPlace adds one place's part of a correction. The columns are gathered as rows of n units.
+// correctPlace adds one place's part of a correction. The columns that moved are gathered in the order of memory: as rows of one column where the
+// other group's units are farther apart than the group's own, else as rows of one unit of the group.
 func (d *descent) correctPlace(p *place, s []float32, other string, moved []int, before []int32) {
 	b := p.block
 	k := b.positions(other)[0]
-	n, step := b.dims[p.pos], b.strides[k]
-	var dims, strides []int
+	offsets := b.offsets(p.pos, k)
+	g := gathering{
+		place: p, moved: moved, before: before, offsets: offsets, n: b.dims[p.pos], step: b.strides[k],
+		columns: len(moved) * len(offsets),
+	}
+	g.a, g.delta = grow(d.scratchA, g.n*g.columns), grow(d.scratchB, g.n*g.columns)
+	d.scratchA, d.scratchB = g.a, g.delta
+	byColumn := b.strides[k] > b.strides[p.pos]
+	ld := g.columns
+	if byColumn {
+		ld = g.n
+		d.pool.Run(len(moved), partTask(g.column))
+	} else {
+		d.pool.Run(g.n, partTask(g.unit))
+	}
+	kernel.Gemm(d.pool, byColumn, !byColumn, g.n, g.n, g.columns, g.a, ld, g.delta, ld, 1, s, g.n)
+	d.work.FLOPs += 2 * float64(g.n) * float64(g.n) * float64(g.columns)
+}
+
+// offsets are the places of a block relative to its beginning, at the first index of two of its axes.
+func (b *block) offsets(skip, too int) []int {
+	var dims, strides, offsets []int
 	for axis := range b.dims {
-		if axis != p.pos && axis != k {
+		if axis != skip && axis != too {
 			dims, strides = append(dims, b.dims[axis]), append(strides, b.strides[axis])
 		}
 	}
-	dims, strides = joinAxes(dims, strides)
-	rows := len(moved) * p.view.cols / b.dims[k]
-	d.scratchA, d.scratchB = grow(d.scratchA, rows*n), grow(d.scratchB, rows*n)
-	at := 0
-	odometer(dims, strides, b.offset, func(base int) {
-		for _, u := range moved {
-			now, then := base+u*step, base+int(before[u])*step
-			row, delta := d.scratchA[at:at+n], d.scratchB[at:at+n]
-			for i := range n {
-				o := i * b.strides[p.pos]
-				row[i] = p.stack.a[now+o]
-				delta[i] = p.stack.b[now+o] - p.stack.b[then+o]
-			}
-			at += n
+	odometer(dims, strides, b.offset, func(o int) { offsets = append(offsets, o) })
+	return offsets
+}
+
+// A gathering collects the columns of A that belong to units of another group that moved, and the differences of those of P·B.
+type gathering struct {
+	place   *place
+	moved   []int   // the units of the other group
+	before  []int32 // where the unit that is now there came from
+	offsets []int   // of the columns of one such unit
+	n       int     // units of the place's group
+	step    int     // between units of the other group
+	columns int
+
+	a, delta []float32
+}
+
+// column gathers the columns of the r-th unit that moved, as rows of n.
+func (g *gathering) column(r int) {
+	a, b, stride := g.place.stack.a, g.place.stack.b, g.place.unitStride()
+	now := g.moved[r] * g.step
+	then := int(g.before[g.moved[r]]) * g.step
+	first := r * len(g.offsets) * g.n
+	for i := range g.n {
+		at := first + i
+		for _, o := range g.offsets {
+			g.a[at] = a[now+o]
+			g.delta[at] = b[now+o] - b[then+o]
+			at += g.n
 		}
-	})
-	kernel.Gemm(d.pool, true, false, n, n, rows, d.scratchA, n, d.scratchB, n, 1, s, n)
-	d.work.FLOPs += 2 * float64(n) * float64(n) * float64(rows)
+		now += stride
+		then += stride
+	}
+}
+
+// unit gathers all columns of unit i, as one row.
+func (g *gathering) unit(i int) {
+	a, b := g.place.stack.a, g.place.stack.b
+	base, at := i*g.place.unitStride(), i*g.columns
+	for _, u := range g.moved {
+		now, then := base+u*g.step, base+int(g.before[u])*g.step
+		for _, o := range g.offsets {
+			g.a[at] = a[now+o]
+			g.delta[at] = b[now+o] - b[then+o]
+			at++
+		}
+	}
 }
 
 // moved are the units of a plain group that a move puts elsewhere.

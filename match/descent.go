@@ -178,20 +178,25 @@ func (d *descent) note(s string) {
 }
 
 func (d *descent) setNorm() {
-	var aa, bb float64
-	for _, s := range d.stacks {
-		aa += kernel.Dot(s.a, s.a)
-		bb += kernel.Dot(s.b, s.b)
-	}
+	aa := d.sumOfStacks(func(s *stack) float64 { return kernel.Dot(s.a, s.a) })
+	bb := d.sumOfStacks(func(s *stack) float64 { return kernel.Dot(s.b, s.b) })
 	d.norm = math.Sqrt(aa) * math.Sqrt(bb)
+}
+
+// sumOfStacks adds up a value of every array.
+func (d *descent) sumOfStacks(f func(s *stack) float64) float64 {
+	values := make([]float64, len(d.stacks))
+	d.pool.Run(len(values), partTask(func(k int) { values[k] = f(d.stacks[k]) }))
+	var sum float64
+	for _, v := range values {
+		sum += v
+	}
+	return sum
 }
 
 // objective is <A, P·B> in float64, plus the blend's fixed part.
 func (d *descent) objective() float64 {
-	var sum float64
-	for _, s := range d.stacks {
-		sum += kernel.Dot(s.a, s.b)
-	}
+	sum := d.sumOfStacks(func(s *stack) float64 { return kernel.Dot(s.a, s.b) })
 	for _, g := range d.groups {
 		if g.extra != nil {
 			sum += g.extraWeight * g.extraValue(d.alignment.Perms[g.Name])
@@ -270,7 +275,7 @@ func (m move) isIdentity() bool {
 func (d *descent) shift(m move) {
 	for _, t := range m.group.terms {
 		for i := range t.places {
-			t.places[i].move(m.perm, &d.row)
+			t.places[i].move(d.pool, m.perm)
 		}
 	}
 }
@@ -281,8 +286,8 @@ func (d *descent) measuredShift(m move) float64 {
 	var gain float64
 	for _, t := range m.group.terms {
 		for i := range t.places {
-			gain += t.places[i].gain(m.perm)
-			t.places[i].move(m.perm, &d.row)
+			gain += t.places[i].gain(d.pool, m.perm)
+			t.places[i].move(d.pool, m.perm)
 		}
 	}
 	if g := m.group; g.extra != nil {
@@ -365,13 +370,13 @@ func (d *descent) refresh(t *term, g *unitGroup) {
 		p := &t.places[i]
 		beta := float32(min(i, 1)) // the first place overwrites
 		if g.joint == 1 {
-			d.gram(beta, t.s, n, p.view.cols, p.view.matrixOf(p.stack.a, &d.scratchA), p.view.matrixOf(p.stack.b, &d.scratchB))
+			d.gram(beta, t.s, n, p.view.cols, p.view.matrixOf(d.pool, p.stack.a, &d.scratchA), p.view.matrixOf(d.pool, p.stack.b, &d.scratchB))
 			continue
 		}
 		cols := p.view.cols
 		d.scratchA, d.scratchB = grow(d.scratchA, g.joint*n*cols), grow(d.scratchB, g.joint*n*cols)
-		p.view.copyTo(d.scratchA, cols, p.stack.a)
-		p.view.copyTo(d.scratchB, cols, p.stack.b)
+		p.view.copyTo(d.pool, d.scratchA, cols, p.stack.a)
+		p.view.copyTo(d.pool, d.scratchB, cols, p.stack.b)
 		for q := range g.joint {
 			d.gram(beta, t.s[q*n*n:(q+1)*n*n], n, cols, matrix{data: d.scratchA[q*n*cols:], ld: cols}, matrix{data: d.scratchB[q*n*cols:], ld: cols})
 		}

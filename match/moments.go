@@ -91,7 +91,7 @@ func (m *moments) units(dst *[]float32, v siteValue) (int, error) {
 	*dst = grow(*dst, m.n*rest)
 	col := 0
 	for i := range views {
-		views[i].copyTo((*dst)[col:], rest, v.data)
+		views[i].copyTo(nil, (*dst)[col:], rest, v.data)
 		col += views[i].cols
 	}
 	return rest, nil
