@@ -341,29 +341,53 @@ func (p *place) gain(pool *kernel.Pool, perm []int32) float64 {
 
 // partGain is gain for one joint index of the parents over a part of the rest.
 func (p *place) partGain(perm []int32, base int, dims []int) (sum float64) {
-	a, b, n := p.stack.a, p.stack.b, len(perm)
-	if p.unitStride() == 1 {
-		odometer(dims, p.view.restStrides, base, func(o int) { sum += rowGain(a[o:o+n], b[o:o+n], perm) })
+	a, b, n, stride, moved := p.stack.a, p.stack.b, len(perm), p.unitStride(), movedUnits(perm)
+	if stride == 1 {
+		odometer(dims, p.view.restStrides, base, func(o int) { sum += rowGain(a[o:o+n], b[o:o+n], perm, moved) })
 		return sum
 	}
 	p.eachRow(base, dims, func(base int, strides, dims []int) {
-		for i, j := range perm {
-			if here, there := base+i*p.unitStride(), base+int(j)*p.unitStride(); here != there {
-				sum += gainStrided(a, b, here, there, strides, dims)
-			}
+		for _, i := range moved {
+			sum += gainStrided(a, b, base+int(i)*stride, base+int(perm[i])*stride, strides, dims)
 		}
 	})
 	return sum
 }
 
-// rowGain is gain where units are neighbours in memory.
-func rowGain(a, b []float32, perm []int32) float64 {
-	var sum float64
-	b = b[:len(a)]
-	for i, j := range perm[:len(a)] {
-		sum += float64(a[i]) * (float64(b[j]) - float64(b[i]))
+// rowGain is gain where units are neighbours in memory, in two sums.
+func rowGain(a, b []float32, perm, moved []int32) float64 {
+	var even, odd float64
+	for len(moved) >= 2 {
+		i, j := moved[0], moved[1]
+		even += float64(a[i]) * (float64(b[perm[i]]) - float64(b[i]))
+		odd += float64(a[j]) * (float64(b[perm[j]]) - float64(b[j]))
+		moved = moved[2:]
 	}
-	return sum
+	for _, i := range moved {
+		even += float64(a[i]) * (float64(b[perm[i]]) - float64(b[i]))
+	}
+	return even + odd
+}
+
+// movedUnits are the units that a permutation puts elsewhere.
+func movedUnits(perm []int32) []int32 {
+	moved := make([]int32, 0, len(perm))
+	for i, j := range perm {
+		if int32(i) != j {
+			moved = append(moved, int32(i))
+		}
+	}
+	return moved
+}
+
+// gather reorders the units of a row: unit i becomes unit perm[i], for those that moved. There is room for them in old.
+func gather(row, old []float32, perm, moved []int32) {
+	for k, i := range moved {
+		old[k] = row[perm[i]]
+	}
+	for k, i := range moved {
+		row[i] = old[k]
+	}
 }
 
 func (p *place) unitStride() int { return p.block.strides[p.pos] }
@@ -400,13 +424,9 @@ func (p *place) move(pool *kernel.Pool, perm []int32) {
 func (p *place) movePart(perm []int32, base int, dims []int) {
 	b, n, stride := p.stack.b, len(perm), p.unitStride()
 	if stride == 1 {
-		old := make([]float32, n)
-		odometer(dims, p.view.restStrides, base, func(o int) {
-			copy(old, b[o:o+n])
-			for i, j := range perm {
-				b[o+i] = old[j]
-			}
-		})
+		moved := movedUnits(perm)
+		old := make([]float32, len(moved))
+		odometer(dims, p.view.restStrides, base, func(o int) { gather(b[o:o+n], old, perm, moved) })
 		return
 	}
 	cycles := cyclesOf(perm)

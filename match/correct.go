@@ -8,8 +8,8 @@ import (
 
 const (
 	// fewMoved is the largest part of a group's units that may move for a neighbour's similarity to be corrected rather than recomputed: a correction
-	// reads columns that lie apart, which a product of whole matrices does not.
-	fewMoved = .3
+	// has to gather columns first, which a product of whole matrices does not.
+	fewMoved = .6
 	// maxCorrections is how often a term is corrected before it is recomputed in full, so that rounding cannot build up.
 	maxCorrections = 16
 )
@@ -21,7 +21,7 @@ const (
 //
 // over the units u that moved, O(n²·moved) in place of O(n²·n). It says whether it could.
 func (d *descent) correct(t *term, g *unitGroup, m move) bool {
-	moved := m.moved()
+	moved := movedUnits(m.perm)
 	switch {
 	case t.stale, t.square, g.joint > 1, m.group.joint > 1, t.corrections >= maxCorrections, float64(len(moved)) > fewMoved*float64(m.group.Size):
 		return false
@@ -38,7 +38,7 @@ func (d *descent) correct(t *term, g *unitGroup, m move) bool {
 
 // correctPlace adds one place's part of a correction. The columns that moved are gathered in the order of memory: as rows of one column where the
 // other group's units are farther apart than the group's own, else as rows of one unit of the group.
-func (d *descent) correctPlace(p *place, s []float32, other string, moved []int, before []int32) {
+func (d *descent) correctPlace(p *place, s []float32, other string, moved, before []int32) {
 	b := p.block
 	k := b.positions(other)[0]
 	offsets := b.offsets(p.pos, k)
@@ -75,7 +75,7 @@ func (b *block) offsets(skip, too int) []int {
 // A gathering collects the columns of A that belong to units of another group that moved, and the differences of those of P·B.
 type gathering struct {
 	place   *place
-	moved   []int   // the units of the other group
+	moved   []int32 // the units of the other group
 	before  []int32 // where the unit that is now there came from
 	offsets []int   // of the columns of one such unit
 	n       int     // units of the place's group
@@ -88,7 +88,7 @@ type gathering struct {
 // column gathers the columns of the r-th unit that moved, as rows of n.
 func (g *gathering) column(r int) {
 	a, b, stride := g.place.stack.a, g.place.stack.b, g.place.unitStride()
-	now := g.moved[r] * g.step
+	now := int(g.moved[r]) * g.step
 	then := int(g.before[g.moved[r]]) * g.step
 	first := r * len(g.offsets) * g.n
 	for i := range g.n {
@@ -108,22 +108,11 @@ func (g *gathering) unit(i int) {
 	a, b := g.place.stack.a, g.place.stack.b
 	base, at := i*g.place.unitStride(), i*g.columns
 	for _, u := range g.moved {
-		now, then := base+u*g.step, base+int(g.before[u])*g.step
+		now, then := base+int(u)*g.step, base+int(g.before[u])*g.step
 		for _, o := range g.offsets {
 			g.a[at] = a[now+o]
 			g.delta[at] = b[now+o] - b[then+o]
 			at++
 		}
 	}
-}
-
-// moved are the units of a plain group that a move puts elsewhere.
-func (m move) moved() []int {
-	var out []int
-	for i, p := range m.perm {
-		if int(p) != i {
-			out = append(out, i)
-		}
-	}
-	return out
 }

@@ -62,7 +62,7 @@ type descent struct {
 	notes     []string
 	work      Work
 
-	scratchA, scratchB, sum, row []float32
+	scratchA, scratchB, sum []float32
 }
 
 // emptyDescent has the groups of the symmetry and no tensors yet.
@@ -347,15 +347,24 @@ func (d *descent) exchangeColumns(t *term, m move) {
 		return
 	}
 	n := m.group.Size
-	d.row = grow(d.row, n)
-	for r := range m.group.joint * n {
-		perm := m.perm[r/n*n:][:n]
-		row := t.s[r*n : (r+1)*n]
-		copy(d.row, row)
-		for j, from := range perm {
-			row[j] = d.row[from]
+	d.eachBlock(m.group.joint, n, func(q, first, end int) {
+		perm := m.perm[q*n:][:n]
+		moved := movedUnits(perm)
+		old := make([]float32, len(moved))
+		for at := first; at < end; at += n {
+			gather(t.s[at:at+n], old, perm, moved)
 		}
-	}
+	})
+}
+
+// eachBlock calls f, on all threads, for every block of rows of a similarity: its joint index and where its elements begin and end.
+func (d *descent) eachBlock(joint, n int, f func(q, first, end int)) {
+	const rows = 64
+	blocks := (n + rows - 1) / rows
+	d.pool.Run(joint*blocks, partTask(func(k int) {
+		q, r := k/blocks, k%blocks*rows
+		f(q, (q*n+r)*n, (q*n+min(r+rows, n))*n)
+	}))
 }
 
 // refresh recomputes a term's similarity when one of its groups has moved.
@@ -406,15 +415,16 @@ func (f filter) allows(names []string) bool { return f == nil || f(names) }
 // similarity returns the sum of the group's terms in fixed order: joint matrices of Size x Size, relative to the current alignment.
 func (d *descent) similarity(g *unitGroup, use filter) []float32 {
 	defer d.work.clock(&d.work.Similarity)()
-	d.sum = grow(d.sum, g.joint*g.Size*g.Size)
-	clear(d.sum)
+	var terms []*term
 	for _, t := range g.terms {
 		if use.allows(t.names) {
 			d.work.FullFLOPs += t.flops(g)
 			d.refresh(t, g)
-			kernel.Add(d.sum, d.sum, t.s)
+			terms = append(terms, t)
 		}
 	}
+	d.sum = grow(d.sum, g.joint*g.Size*g.Size)
+	d.eachBlock(g.joint, g.Size, func(_, first, end int) { sumTerms(d.sum[first:end], terms, first, end) })
 	if g.extra != nil {
 		order := d.alignment.Perms[g.Name]
 		w := float32(g.extraWeight)
@@ -426,6 +436,21 @@ func (d *descent) similarity(g *unitGroup, use filter) []float32 {
 		}
 	}
 	return d.sum
+}
+
+// sumTerms writes the sum of a part of the terms' similarities to dst.
+func sumTerms(dst []float32, terms []*term, first, end int) {
+	switch len(terms) {
+	case 0:
+		clear(dst)
+	case 1:
+		copy(dst, terms[0].s[first:end])
+	default:
+		kernel.Add(dst, terms[0].s[first:end], terms[1].s[first:end])
+		for _, t := range terms[2:] {
+			kernel.Add(dst, dst, t.s[first:end])
+		}
+	}
 }
 
 // solve returns the best moves of a group and of the families that are solved with it, everything else in place: those that move anything.
