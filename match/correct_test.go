@@ -2,7 +2,11 @@ package match
 
 import (
 	"math"
+	"slices"
 	"testing"
+
+	"github.com/rebasin/rebasin/internal/kernel"
+	"github.com/rebasin/rebasin/tensor"
 )
 
 // A similarity corrected for the few units of a neighbour that moved is the one computed in full, within the rounding of float32 sums.
@@ -85,6 +89,65 @@ func TestCorrectionsRefused(t *testing.T) {
 	for _, term := range d.byName["g"].terms {
 		if len(term.names) == 2 && !term.stale {
 			t.Error("a term was corrected for a move of nearly all units")
+		}
+	}
+}
+
+// Arrays large enough to be worked on in several parts: a move gains what the objective says, to the last bit the same on any number of threads, and
+// its way back restores every element; a similarity, copied in tiles, is the sum that defines it.
+func TestPartsOfLargeArrays(t *testing.T) {
+	sym := network{"c=70 h=90", "in: c 40 3 3", "conv: h c 3 3", "mix: (c h) 7", "out: 50 h"}.symmetry(t)
+	rng := newRand(17)
+	a, b := gaussian(sym, rng), gaussian(sym, rng)
+	random := sym.Random(rng)
+	var gains []float64
+	for threads := 1; threads <= 3; threads++ {
+		pool := kernel.NewPool(threads)
+		d, err := newDescent(sym, mustFloats(t, a), mustFloats(t, b), pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, g := range d.groups {
+			before := d.objective()
+			m := move{g, random.Perms[g.Name]}
+			gain := d.measuredShift(m)
+			if after := d.objective(); !near(after-before, gain, d.norm) {
+				t.Errorf("group %q gains %v, the objective goes from %v to %v", g.Name, gain, before, after)
+			}
+			if gains = append(gains, gain); gain != gains[i] {
+				t.Errorf("group %q gains %v on %d threads, %v on one", g.Name, gain, threads, gains[i])
+			}
+			compareWithSums(t, d, g)
+			d.shift(m.back())
+		}
+		for _, s := range d.stacks {
+			if !slices.Equal(s.b, tensor.Of[float32](b[s.members[0]])) {
+				t.Errorf("tensor %q is not as it was", s.members[0])
+			}
+		}
+		pool.Close()
+	}
+}
+
+// compareWithSums compares some entries of a group's similarity with what defines them.
+func compareWithSums(t *testing.T, d *descent, g *unitGroup) {
+	t.Helper()
+	const tolerance = 1e-3 // sums of about a thousand products of standard normals in float32
+	s := d.similarity(g, nil)
+	d.markStale()
+	for _, at := range []int{0, 1, 64*g.Size + 66, len(s) - 1} {
+		i, j := at/g.Size, at%g.Size
+		want := 0.0
+		for _, term := range g.terms {
+			for k := range term.places {
+				p := &term.places[k]
+				odometer(p.view.restDims, p.view.restStrides, p.block.offset, func(o int) {
+					want += float64(p.stack.a[o+i*p.unitStride()]) * float64(p.stack.b[o+j*p.unitStride()])
+				})
+			}
+		}
+		if diff := math.Abs(want - float64(s[at])); !(diff <= tolerance) {
+			t.Errorf("group %q: similarity of %d and %d is %v, want %v", g.Name, i, j, s[at], want)
 		}
 	}
 }

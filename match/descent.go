@@ -61,6 +61,8 @@ type descent struct {
 	norm      float64 // ‖A‖‖B‖
 	notes     []string
 	work      Work
+	// visit, unless nil, hears of a group before a sweep improves it, and of what the sweep has gained until then.
+	visit func(g *unitGroup, gain float64)
 
 	scratchA, scratchB, sum []float32
 }
@@ -511,6 +513,9 @@ func (d *descent) sweep(ctx context.Context, order []*unitGroup) (gain float64, 
 			return gain, visited, err
 		}
 		visited++
+		if d.visit != nil {
+			d.visit(g, gain)
+		}
 		delta, err := d.improve(ctx, g)
 		if err != nil {
 			return gain, visited, err

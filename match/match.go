@@ -78,6 +78,8 @@ type Event struct {
 	Stage string
 	// Restart counts from 0. Done of Total steps of the stage are finished; Total is 0 while it is not known, and Done at the last report.
 	Restart, Done, Total int
+	// Group is the group that weight matching is about to solve for in the sweep after Done; empty in the report that ends a sweep and in other stages.
+	Group string
 	// Objective is the matcher's current objective, 0 until it is known.
 	Objective float64
 }

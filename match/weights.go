@@ -139,6 +139,11 @@ func (d *descent) run(ctx context.Context, original map[string][]float32, restar
 	}
 	r := &Result{Method: "weight", Objective: d.objective()}
 	r.Trace = append(r.Trace, r.Objective)
+	e := Event{Stage: StageWeights, Restart: restart}
+	d.visit = func(g *unitGroup, gain float64) {
+		e.Group, e.Objective = g.Name, r.Objective+gain
+		opt.Observer.report(e)
+	}
 	for r.Status == "" {
 		gain, visited, err := d.sweep(ctx, shuffled(d.groups, rng))
 		if err != nil {
@@ -155,7 +160,7 @@ func (d *descent) run(ctx context.Context, original map[string][]float32, restar
 		case r.Sweeps >= opt.MaxSweeps:
 			r.Status = SweepLimit
 		}
-		e := Event{Stage: StageWeights, Restart: restart, Done: r.Sweeps, Objective: r.Objective}
+		e.Group, e.Done, e.Objective = "", r.Sweeps, r.Objective
 		if r.Status != "" {
 			e.Total = e.Done
 		}

@@ -391,19 +391,39 @@ func TestWeightsStatus(t *testing.T) {
 	}
 }
 
-// Every descent ends with a report whose total is what was done.
+// A sweep reports the groups that it comes to and then its end; the last report's total is what was done.
 func TestWeightsProgress(t *testing.T) {
 	sym := mlp.symmetry(t)
 	rng := newRand(8)
 	a, b := gaussian(sym, rng), gaussian(sym, rng)
-	var events []Event
-	r := mustWeights(t, sym, a, b, WeightsOptions{Threads: 1, Observer: func(e Event) { events = append(events, e) }})
-	if len(events) != r.Sweeps {
-		t.Fatalf("%d reports of %d sweeps", len(events), r.Sweeps)
+	var ends []Event
+	var groups []string
+	last := math.Inf(-1)
+	r := mustWeights(t, sym, a, b, WeightsOptions{Threads: 1, Observer: func(e Event) {
+		if e.Objective < last {
+			t.Errorf("the objective falls from %v to %v", last, e.Objective)
+		}
+		last = e.Objective
+		if e.Group == "" {
+			ends = append(ends, e)
+			return
+		}
+		if want := (Event{Stage: "weight matching", Done: len(ends), Group: e.Group, Objective: e.Objective}); e != want {
+			t.Errorf("group's report %+v, want %+v", e, want)
+		}
+		if len(ends) == 0 {
+			groups = append(groups, e.Group)
+		}
+	}})
+	if slices.Sort(groups); !slices.Equal(groups, []string{"h1", "h2"}) {
+		t.Errorf("the first sweep reports the groups %q", groups)
 	}
-	for i, e := range events {
+	if len(ends) != r.Sweeps {
+		t.Fatalf("%d reports of %d sweeps", len(ends), r.Sweeps)
+	}
+	for i, e := range ends {
 		want := Event{Stage: "weight matching", Done: i + 1, Objective: r.Trace[i+1]}
-		if i == len(events)-1 {
+		if i == len(ends)-1 {
 			want.Total = r.Sweeps
 		}
 		if e != want {

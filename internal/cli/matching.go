@@ -283,6 +283,9 @@ func (m *matchFlags) observer(a *app) match.Observer {
 		if e.Objective != 0 {
 			note = fmt.Sprintf("%.6g", e.Objective)
 		}
+		if e.Group != "" {
+			note = fmt.Sprintf("%s, group %s", note, e.Group)
+		}
 		a.report(stage, e.Done, e.Total, note)
 	}
 }
