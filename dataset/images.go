@@ -235,7 +235,7 @@ func (t *imageTree) decode(ctx context.Context, opt Options) (pixels []uint8, la
 		}
 	}
 	if found < 0 {
-		return nil, nil, first, fmt.Errorf("none of the %d images can be read: %w", len(t.files), failures[0])
+		return nil, nil, first, t.noneReadable(failures)
 	}
 	if first.size() > maxSetBytes/len(t.files) {
 		return nil, nil, first, fmt.Errorf("%d images of %dx%dx%d are more than %d GiB", len(t.files), first.channels, first.height, first.width, maxSetBytes>>30)
@@ -251,6 +251,10 @@ func (t *imageTree) decode(ctx context.Context, opt Options) (pixels []uint8, la
 		return nil, nil, first, ctx.Err()
 	}
 	return t.keep(pixels, first, failures, opt)
+}
+
+func (t *imageTree) noneReadable(failures []error) error {
+	return fmt.Errorf("none of the %d images can be read: %w", len(t.files), failures[0])
 }
 
 // keep drops the images that could not be read, where that was asked for.
@@ -273,6 +277,9 @@ func (t *imageTree) keep(pixels []uint8, shape imageShape, failures []error, opt
 			copy(pixels[kept*shape.size():][:shape.size()], pixels[i*shape.size():])
 		}
 		kept++
+	}
+	if kept == 0 {
+		return nil, nil, shape, t.noneReadable(failures)
 	}
 	if skipped > 0 && opt.Log != nil {
 		opt.Log(fmt.Sprintf("skipped %d of %d images that cannot be read", skipped, len(t.files)))
