@@ -1,4 +1,5 @@
-// Package dataset opens the image sets that networks are trained and judged on: MNIST and Fashion-MNIST.
+// Package dataset opens the image sets that networks are trained and judged on: MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, and
+// folders and zips of images.
 //
 // A [Set] holds all images of one split, of one shape, in memory as the bytes of the file (47 MB for MNIST's training split); pixels become
 // floats only when [Set.Fill] writes a batch. A subset shares its parent's pixels.
@@ -10,6 +11,21 @@
 //		train.Fill(batch, x, labels)
 //		...
 //	}
+//
+// # Images of one's own
+//
+// [Open] takes the path of a folder or of a zip in place of a name: train/CLASS/FILE and test/CLASS/FILE, with the endings .png, .jpg and .jpeg; in a zip
+// all may lie in one more folder. Classes are numbered by their names, images follow class and name. Every class must have images in every split that is
+// opened. All images have the same size, or Options.Resize makes them; they have three channels, or Options.Channels says one. Transparency is left out.
+// Colours of JPEG are those of the standard library, whose chroma is not smoothed: other programs differ by a few units where colours change.
+//
+// A path may also be that of a folder or .tar.gz with files of records in CIFAR's binary form, of which there may be any number: nothing is known of
+// their checksums then.
+//
+// # Augmentation and parts
+//
+// [Set.FillAugmented] changes images at random while it fills a batch. What an image becomes depends on augmentation, seed, epoch and index alone.
+// [Set.Part] and [Set.SplitByLabel] cut a set into disjoint ones, to train networks apart on different data.
 //
 // # Where the files come from
 //
@@ -25,10 +41,10 @@
 //  7. directories of system packages (Debian's dataset-fashion-mnist);
 //  8. public mirrors.
 //
-// Steps 4 to 6 know MNIST only. What was found outside the cache is copied there. Options.Offline keeps to this machine.
+// Steps 4 to 6 know MNIST only. CIFAR's files are found alone or in the archive that they are published in, cifar-10-binary.tar.gz. What was found outside the cache is copied there. Options.Offline keeps to this machine.
 //
 // In the directories of the first two steps the files may lie directly, or in NAME, or in the folder that torchvision makes (MNIST/raw,
-// FashionMNIST/raw); with or without .gz; as train-images-idx3-ubyte or train-images.idx3-ubyte.
+// FashionMNIST/raw) or that the archive makes (cifar-10-batches-bin); with or without .gz; as train-images-idx3-ubyte or train-images.idx3-ubyte.
 //
 // # What is checked
 //
@@ -40,5 +56,6 @@
 //
 // MNIST: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document recognition, Proceedings of the IEEE 86(11),
 // 1998, doi:10.1109/5.726791. Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
-// Learning Algorithms, 2017, arXiv:1708.07747.
+// Learning Algorithms, 2017, arXiv:1708.07747. CIFAR: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
+// https://www.cs.toronto.edu/~kriz/cifar.html.
 package dataset

@@ -47,6 +47,11 @@ func openImages(ctx context.Context, at string, split Split, opt Options) (*Set,
 		return nil, fmt.Errorf("dataset: %q: %w", at, err)
 	}
 	defer done()
+	return setOfImages(ctx, at, files, folders, split, opt)
+}
+
+// setOfImages decodes the images of a split.
+func setOfImages(ctx context.Context, at string, files []imageFile, folders []string, split Split, opt Options) (*Set, error) {
 	t := &imageTree{files: files, folders: folders}
 	if err := t.choose(split); err != nil {
 		return nil, fmt.Errorf("dataset: %q: %w", at, err)

@@ -420,3 +420,32 @@ func checkUsual(t *testing.T, set *Set, norm *Normalization) {
 		}
 	}
 }
+
+// FuzzZip opens whatever bytes as a zip of images: an error or a set whose parts fit, and never more memory than the limits allow.
+func FuzzZip(f *testing.F) {
+	f.Add(zipped(f, pets(f)), false)
+	f.Add(zipped(f, []picture{{"train/a/0.png", hugePNG()}}), true)
+	f.Add(zipped(f, []picture{{"x/train/a/0.png", flat(f, 2, 2, red)}, {"x/train/b/0.png", []byte("meow")}}), true)
+	f.Fuzz(func(t *testing.T, b []byte, skip bool) {
+		z, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return
+		}
+		files, folders := listZip(z)
+		set, err := setOfImages(context.Background(), "x.zip", files, folders, Train, Options{SkipCorrupt: skip})
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") {
+				t.Fatalf("error of several lines: %q", err)
+			}
+			return
+		}
+		if set.Len() == 0 || len(set.pixels) != set.Len()*set.imageShape().size() {
+			t.Fatalf("%d images of %v in %d bytes", set.Len(), set.Shape(), len(set.pixels))
+		}
+		for i := range set.Len() {
+			if set.Label(i) >= set.Classes() {
+				t.Fatalf("label %d of %d classes", set.Label(i), set.Classes())
+			}
+		}
+	})
+}

@@ -25,7 +25,8 @@ type Options struct {
 	SkipCorrupt bool
 }
 
-// Open loads one split of the named data set, "mnist" or "fashion-mnist", from the first place that has it: the package comment lists them.
+// Open loads one split of the named data set, one of [Names], from the first place that has it, or of the folder or file at a path: the package
+// comment says more.
 // When none has, the error is a [*NotFoundError].
 func Open(ctx context.Context, name string, split Split, opt Options) (*Set, error) {
 	if err := opt.Check(); err != nil {

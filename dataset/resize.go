@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"image"
 	"math"
-	"slices"
 )
 
 // reshaped makes a set of images that are brought to the size and the channels that opt asks for.
@@ -22,22 +21,23 @@ func reshaped(name string, from imageShape, pixels []uint8, labels []int32, clas
 	resize := newResizer(from.height, from.width, to.height, to.width)
 	out := make([]uint8, len(labels)*to.size())
 	each(len(labels), func(i int) bool {
-		own := recolour(pixels[i*from.size():][:from.size()], from, to.channels)
-		resize.planes(out[i*to.size():][:to.size()], own, to.channels)
+		own, dst := pixels[i*from.size():][:from.size()], out[i*to.size():][:to.size()]
+		if to.channels < from.channels {
+			own = brightness(own)
+		}
+		channels := min(from.channels, to.channels)
+		resize.planes(dst, own, channels)
+		for filled := channels * to.height * to.width; filled < len(dst); { // grey is repeated
+			filled += copy(dst[filled:], dst[:filled])
+		}
 		return true
 	})
 	return newSet(name, to, out, labels, classNames, opt.Normalize)
 }
 
-// recolour repeats the plane of a grey image, or makes one plane of three.
-func recolour(pixels []uint8, from imageShape, channels int) []uint8 {
-	if from.channels == channels {
-		return pixels
-	}
-	if from.channels == 1 {
-		return slices.Repeat(pixels, channels)
-	}
-	plane := from.height * from.width
+// brightness makes one plane of three.
+func brightness(pixels []uint8) []uint8 {
+	plane := len(pixels) / 3
 	grey := make([]uint8, plane)
 	for i := range grey {
 		grey[i] = luma(pixels[i], pixels[plane+i], pixels[2*plane+i])

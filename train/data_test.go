@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rebasin/rebasin/dataset"
+	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/tensor"
 	"github.com/rebasin/rebasin/zoo"
@@ -97,7 +98,7 @@ func linear(t testing.TB, in, out int) (*graph.Graph, map[string]*tensor.Tensor)
 	return g, params
 }
 
-func mustRun(t testing.TB, g *graph.Graph, params map[string]*tensor.Tensor, data *blobs, cfg Config, opt Options) *Result {
+func mustRun(t testing.TB, g *graph.Graph, params map[string]*tensor.Tensor, data eval.Data, cfg Config, opt Options) *Result {
 	t.Helper()
 	r, err := Run(context.Background(), g, params, data, cfg, opt)
 	if err != nil {

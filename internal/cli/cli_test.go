@@ -46,6 +46,10 @@ func beginExample(t *testing.T, args []string) {
 	if err := os.WriteFile("net.yaml", []byte("layouts: {fc1.weight: h1 _, fc1.bias: h1, fc2.weight: _ h1}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	photos := imageFixture{classes: []string{"cat", "dog"}, train: 2, test: 1}
+	if err := photos.write("photos.zip"); err != nil {
+		t.Fatal(err)
+	}
 	if args[len(args)-1] == "--resume" {
 		if err := (&train.Snapshot{}).Save(context.Background(), "a.safetensors.snapshot"); err != nil {
 			t.Fatal(err)

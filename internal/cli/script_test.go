@@ -116,6 +116,7 @@ func useCache(t *testing.T) string {
 //	remember FILE...                 unchanged, from now on, means that these files have the bytes they have now
 //	unchanged
 //	mlp FILE OPTION=VALUE...         writes a network with random weights, see [mlpFixture]
+//	images FILE OPTION=VALUE...      writes a folder or a zip of images, see [imageFixture]
 //	header FILE TEXT BYTES [LENGTH]  writes a safetensors file of a header and zeros; LENGTH is what it says of the header's length
 func TestScripts(t *testing.T) {
 	shared, fresh := useCache(t), t.TempDir()
@@ -135,7 +136,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "interrupts": interrupts, "json": checkJSON, "only": only, "remember": remember, "unchanged": unchanged,
-			"mlp": writeMLP, "header": writeHeader,
+			"mlp": writeMLP, "header": writeHeader, "images": writeImages,
 		},
 	})
 }

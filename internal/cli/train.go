@@ -44,6 +44,8 @@ at the end of each epoch and on Ctrl-C; --resume goes on from there, with the sa
 flags, and ends in the same bytes.`,
 		Example: `  rebasin train --arch mlp --data mnist --epochs 10 --batch 500 --seed 1 -o a.safetensors
   rebasin train --arch mlp --hidden 32,32,32 --data fashion-mnist --optimizer sgd --lr 0.1 --momentum 0.9 --schedule cosine --warmup 1 -o b.safetensors
+  rebasin train --arch resnet20 --data cifar10 --augment standard --optimizer sgd --momentum 0.9 --schedule cosine --batch 128 -o c.safetensors
+  rebasin train --arch resnet8 --data photos.zip --resize 32 --augment paper --skip-corrupt -o d.safetensors
   rebasin train --arch mlp --data mnist --epochs 10 --seed 1 -o a.safetensors --resume`,
 		Args: arguments(0, 0, ""),
 		RunE: func(c *cobra.Command, _ []string) error { return a.runTrain(c.Context(), &f) },
