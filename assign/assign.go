@@ -72,6 +72,7 @@ type Solver[T float32 | float64] struct {
 	search     search
 	listSearch listSearch
 	few        fewSearch
+	alike      alike
 	sum        expansion
 	result     Result
 	rowToCol   []int // of result
@@ -144,6 +145,7 @@ func (s *Solver[T]) load(ctx context.Context, rows, cols int, cost []T, opt Opti
 	s.price = resize(s.price, s.m)
 	fill(s.colOf, none)
 	fill(s.rowOf, none)
+	s.alike.known = false
 	s.setPrices(opt)
 	return nil
 }

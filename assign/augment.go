@@ -12,6 +12,7 @@ type search struct {
 	pred []int32   // the row before each column on that path
 	done []settled // columns whose length is final, in order
 	near []int32   // the nearest columns
+	free []int32   // columns without a row, where they are few
 	path kernel.Path
 }
 
@@ -33,17 +34,23 @@ func (s *Solver[T]) augment(start int32) error {
 	w.dist, w.pred, w.done = resize(w.dist, s.m), resize(w.pred, s.m), w.done[:0]
 	fill(w.dist, math.Inf(1))
 	w.near = resize(w.near, s.m)
+	s.gatherFree()
+	s.findAlike()
 	w.path = kernel.Path{Price: s.price, Dist: w.dist, Pred: w.pred}
 
 	// The length of a path is counted from the reduced costs of the start as they are: its dual only adds a constant.
 	i, rent, length := start, 0.0, math.Inf(-1)
 	for {
-		length = kernel.Relax(s.sign, s.row(i), &w.path, i, rent, length)
+		// A scan that shortens no path only finds the next length, which is this one again where columns are tied.
+		if !s.offersNothing(i, rent) || !s.isTied(length) {
+			length = kernel.Relax(s.sign, s.row(i), &w.path, i, rent, length)
+		}
 		if math.IsInf(length, 1) {
 			return ErrInfeasible
 		}
 		j := s.nearest(length)
 		if s.rowOf[j] == none {
+			s.forgetScans(start)
 			s.finish(start, j, length)
 			return nil
 		}
@@ -54,10 +61,40 @@ func (s *Solver[T]) augment(start int32) error {
 	}
 }
 
-// nearest is a column at the given length, the least there is: the first free one among those looked at, else the first of all.
-func (s *Solver[T]) nearest(length float64) int32 {
-	const looks = 64 // enough to find a free one among many, without looking at all of them each time where there is none
+// isTied says whether there is another column at the given length.
+func (s *Solver[T]) isTied(length float64) bool {
 	w := &s.search
+	return kernel.Equal(w.dist, length, w.near, 1) > 0
+}
+
+// gatherFree lists the columns without a row, or none of them where there are so many that to look at each after every scan would not pay.
+func (s *Solver[T]) gatherFree() {
+	w, most := &s.search, s.m/8
+	w.free = w.free[:0]
+	for j, i := range s.rowOf {
+		if i != none {
+			continue
+		}
+		if len(w.free) == most {
+			w.free = w.free[:0]
+			return
+		}
+		w.free = append(w.free, int32(j))
+	}
+}
+
+// nearest is a column at the given length, the least there is: a free one if there is one among those looked at, else the first of all.
+func (s *Solver[T]) nearest(length float64) int32 {
+	looks := 64 // where many are free: enough to find one among many ties, without looking at all of them each time where there is none
+	w := &s.search
+	if len(w.free) > 0 {
+		for _, j := range w.free {
+			if w.dist[j] == length {
+				return j
+			}
+		}
+		looks = 1
+	}
 	near := w.near[:kernel.Equal(w.dist, length, w.near, looks)]
 	for _, j := range near {
 		if s.rowOf[j] == none {
