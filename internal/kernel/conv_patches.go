@@ -143,22 +143,19 @@ func (c *patches[T]) multiplyPanel(s *convScratch[T], y []T, panel, columns, gro
 	e, pixels := c.impl, c.columns.pixels
 	first := panel * e.nr
 	cols := min(e.nr, columns-first)
-	multiply, width := e.multiply, e.nr
-	if cols <= e.nr/2 {
-		multiply, width = e.multiplyHalf, e.nr/2
-	}
 	imageStep := c.groups * c.rows * pixels
-	inside := cols == width && first%pixels+width <= pixels
 	accumulate := c.accumulate || depth0 > 0
 	for row := 0; row < c.rows; row += e.mr {
+		rows := min(e.mr, c.rows-row)
+		multiply, height, width := e.smallest(rows, cols)
 		a := c.ws.packed[(group*c.panelRows()+row/e.mr)*e.mr*c.depth+depth0*e.mr:][:depth*e.mr]
 		out := y[row*pixels:]
-		if inside && row+e.mr <= c.rows {
+		if rows == height && cols == width && first%pixels+width <= pixels {
 			multiply(depth, a, s.panel, out[first/pixels*imageStep+first%pixels:], pixels, accumulate)
 			continue
 		}
 		multiply(depth, a, s.panel, s.edge, width, false)
-		storeColumns(&c.columns, out, imageStep, s.edge, width, min(e.mr, c.rows-row), first, columns, accumulate)
+		storeColumns(&c.columns, out, imageStep, s.edge, width, rows, first, columns, accumulate)
 	}
 }
 

@@ -168,19 +168,17 @@ func (g *weightGrad[T]) sumUnit(s *convScratch[T], turned, sum []T, pieces []wei
 			e.gather(s.panel[lane:], e.nr, turned[piece.from+lane:], g.pixels[:depth], lanes)
 			lane += lanes
 		}
-		multiply, width := e.multiply, e.nr
-		if piece.have <= e.nr/2 {
-			multiply, width = e.multiplyHalf, e.nr/2
-		}
 		for row := 0; row < g.rows; row += e.mr {
+			rows := min(e.mr, g.rows-row)
+			multiply, height, width := e.smallest(rows, piece.have)
 			a := s.rows[row*depth:][:e.mr*depth]
 			to := sum[row*g.depth+piece.at:]
-			if piece.have == width && row+e.mr <= g.rows {
+			if rows == height && piece.have == width {
 				multiply(depth, a, s.panel, to, g.depth, accumulate)
 				continue
 			}
 			multiply(depth, a, s.panel, s.edge, width, false)
-			storeEdge(to, g.depth, s.edge, width, min(e.mr, g.rows-row), piece.have, accumulate)
+			storeEdge(to, g.depth, s.edge, width, rows, piece.have, accumulate)
 		}
 	}
 }

@@ -13,11 +13,28 @@ type engine[T Float] struct {
 	multiply func(depth int, a, b, c []T, ldc int, accumulate bool)
 	// multiplyHalf does so for the left nr/2 columns only, with the same operations on each element.
 	multiplyHalf func(depth int, a, b, c []T, ldc int, accumulate bool)
+	// few is the number of rows of a shorter tile, computed from the same panels with the same operations on each element; 0 where there is none.
+	few                       int
+	multiplyFew, multiplyLeft func(depth int, a, b, c []T, ldc int, accumulate bool) // all columns, the left nr/2
 	// packLines makes a panel of lines that run along the depth, dst[p*width+i] = src[i*ld+p], of which the first have exist and the others
 	// are zero.
 	packLines func(dst []T, width, have int, src []T, ld, depth int)
 	// packRows does so for lines that run across the depth: dst[p*width+i] = src[p*ld+i].
 	packRows func(dst []T, width, have int, src []T, ld, depth int)
+}
+
+// smallest is the kernel of the smallest tile that holds rows x cols, and its size.
+func (e *engine[T]) smallest(rows, cols int) (multiply func(depth int, a, b, c []T, ldc int, accumulate bool), height, width int) {
+	half := cols <= e.nr/2
+	switch {
+	case rows <= e.few && half:
+		return e.multiplyLeft, e.few, e.nr / 2
+	case rows <= e.few:
+		return e.multiplyFew, e.few, e.nr
+	case half:
+		return e.multiplyHalf, e.mr, e.nr / 2
+	}
+	return e.multiply, e.mr, e.nr
 }
 
 // Sizes of the blocks of Goto's algorithm, in elements. The depth of a block is the only one results depend on.
@@ -242,13 +259,10 @@ func (g *product[T]) registerTile(row, col, p0 int, edge []T) {
 	a := g.a.packed[(row*g.depth+p0)*e.mr:][:depth*e.mr]
 	b := g.b.packed[(col*g.depth+p0)*e.nr:][:depth*e.nr]
 	rows, cols := min(e.mr, g.a.count-row*e.mr), min(e.nr, g.b.count-col*e.nr)
-	multiply, width := e.multiply, e.nr
-	if cols <= e.nr/2 {
-		multiply, width = e.multiplyHalf, e.nr/2
-	}
+	multiply, height, width := e.smallest(rows, cols)
 	c := g.c[(g.a.first+row*e.mr)*g.ldc+g.b.first+col*e.nr:]
 	accumulate := g.accumulate || p0 > 0
-	if rows == e.mr && cols == width {
+	if rows == height && cols == width {
 		multiply(depth, a, b, c, g.ldc, accumulate)
 		return
 	}

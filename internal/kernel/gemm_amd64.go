@@ -10,10 +10,11 @@ func engineAVX512() engine[float32] {
 	}
 }
 
-// engineAVX2 multiplies 6 x 16 tiles in 12 registers of 8 elements.
+// engineAVX2 multiplies 6 x 16 tiles in 12 registers of 8 elements. Tiles of four rows make the most of what is left of 16 or 64 channels.
 func engineAVX2() engine[float32] {
 	return engine[float32]{
 		mr: 6, nr: 16, multiply: multiply6x16AVX2, multiplyHalf: multiply6x8AVX2,
+		few: 4, multiplyFew: multiply4x16AVX2, multiplyLeft: multiply4x8AVX2,
 		packLines: packLinesAVX2, packRows: packRowsAVX2,
 	}
 }

@@ -24,6 +24,16 @@ func multiply6x16AVX2(depth int, a []float32, b []float32, c []float32, ldc int,
 //go:noescape
 func multiply6x8AVX2(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
 
+// multiply4x16AVX2 computes a 4 x 16 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply4x16AVX2(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
+// multiply4x8AVX2 computes a 4 x 8 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply4x8AVX2(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
 // peakAVX512 runs iterations of 24 independent multiply-adds of 16 float32 each.
 //
 //go:noescape

@@ -35,11 +35,13 @@ var (
 
 func writeGemm(g generator) {
 	// 24 accumulators cover the latency of the two 512-bit multipliers of the widest cores, and leave registers for two vectors of B.
-	g.microKernel(avx512, 12, 2, 2, 4)
-	g.microKernel(avx512, 12, 1, 2, 4)
+	g.microKernel(avx512, 12, 12, 2, 2, 4)
+	g.microKernel(avx512, 12, 12, 1, 2, 4)
 	// 12 accumulators, two vectors of B and two broadcast elements of A fill the 16 registers.
-	g.microKernel(avx2, 6, 2, 2, 4)
-	g.microKernel(avx2, 6, 1, 2, 4)
+	g.microKernel(avx2, 6, 6, 2, 2, 4)
+	g.microKernel(avx2, 6, 6, 1, 2, 4)
+	g.microKernel(avx2, 4, 6, 2, 2, 4)
+	g.microKernel(avx2, 4, 6, 1, 2, 4)
 	g.peakLoop(avx512, 24)
 	g.peakLoop(avx2, 12)
 }
@@ -49,6 +51,7 @@ type tile struct {
 	generator
 	set        vectorSet
 	rows, vecs int
+	panelRows  int
 	panelVecs  int
 	a, b       reg.GPVirtual
 	acc        [][]reg.VecVirtual
@@ -56,13 +59,13 @@ type tile struct {
 	broadcast  []reg.VecVirtual
 }
 
-// microKernel writes the multiplication of a panel of rows lines by the first vecs of the panelVecs vectors of one, unroll steps of the
-// depth at a time.
-func (g generator) microKernel(set vectorSet, rows, vecs, panelVecs, unroll int) {
+// microKernel writes the multiplication of the first rows of the panelRows lines of a panel by the first vecs of the panelVecs vectors of one, unroll
+// steps of the depth at a time.
+func (g generator) microKernel(set vectorSet, rows, panelRows, vecs, panelVecs, unroll int) {
 	cols := vecs * set.bytes / sizeFloat
 	g.begin(fmt.Sprintf("multiply%dx%d%s", rows, cols, set.suffix), "func(depth int, a, b, c []float32, ldc int, accumulate bool)",
 		fmt.Sprintf("computes a %d x %d tile of c, or adds to it, from panels of a and b.", rows, cols))
-	t := &tile{generator: g, set: set, rows: rows, vecs: vecs, panelVecs: panelVecs}
+	t := &tile{generator: g, set: set, rows: rows, panelRows: panelRows, vecs: vecs, panelVecs: panelVecs}
 	depth := g.Load(g.Param("depth"), g.GP64()).(reg.GPVirtual)
 	t.a = g.Load(g.Param("a").Base(), g.GP64()).(reg.GPVirtual)
 	t.b = g.Load(g.Param("b").Base(), g.GP64()).(reg.GPVirtual)
@@ -139,13 +142,13 @@ func (t *tile) steps(n int) {
 		}
 		for row := range t.rows {
 			a := t.broadcast[row%len(t.broadcast)]
-			t.VBROADCASTSS(operand.Mem{Base: t.a, Disp: (step*t.rows + row) * sizeFloat}, a)
+			t.VBROADCASTSS(operand.Mem{Base: t.a, Disp: (step*t.panelRows + row) * sizeFloat}, a)
 			for v, b := range t.vecB {
 				t.VFMADD231PS(b, a, t.acc[row][v])
 			}
 		}
 	}
-	t.ADDQ(operand.I32(n*t.rows*sizeFloat), t.a)
+	t.ADDQ(operand.I32(n*t.panelRows*sizeFloat), t.a)
 	t.ADDQ(operand.I32(n*t.panelVecs*t.set.bytes), t.b)
 }
 
