@@ -111,18 +111,8 @@ func convShape[T Float](c *call[T]) (kernel.ConvShape, error) {
 		s.Size[to], s.Kernel[to], s.Stride[to], s.Dilation[to] = x[2+i], w[2+i], window.Stride[i], window.Dilation[i]
 		s.Pads[to], s.Pads[to+2] = window.Before[i], window.After[i]
 	}
-	return s, tooLarge(&s)
-}
-
-// tooLarge is an error where one image is beyond what offsets can say.
-func tooLarge(s *kernel.ConvShape) error {
-	in, out := float64(s.In), float64(s.Out)
-	for i, n := range s.OutSize() {
-		in *= float64(s.Size[i] + s.Pads[i] + s.Pads[i+2] + s.Stride[i])
-		out *= float64(n)
+	if !s.Fits() {
+		return kernel.ConvShape{}, fmt.Errorf("an image of %v with %d and %d channels is too large", s.Size, s.In, s.Out)
 	}
-	if max(in, out) > kernel.MaxConvImage {
-		return fmt.Errorf("an image of %v with %d and %d channels is too large", s.Size, s.In, s.Out)
-	}
-	return nil
+	return s, nil
 }

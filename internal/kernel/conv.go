@@ -25,8 +25,7 @@ func (s *ConvShape) OutSize() [2]int {
 
 // check panics for a geometry without output, and for one whose images are beyond 32-bit offsets.
 func (s *ConvShape) check() {
-	out := s.OutSize()
-	for i := range out {
+	for i := range s.Size {
 		reach := s.Size[i] + s.Pads[i] + s.Pads[i+2] - s.Dilation[i]*(s.Kernel[i]-1)
 		if s.Stride[i] < 1 || s.Dilation[i] < 1 || s.Kernel[i] < 1 || reach < 1 || s.Pads[i] < 0 || s.Pads[i+2] < 0 {
 			panic(fmt.Sprintf("kernel: Conv: %+v", *s))
@@ -35,14 +34,22 @@ func (s *ConvShape) check() {
 	if s.Batch < 1 || s.In < 1 || s.Out < 1 || s.Groups < 1 || s.In%s.Groups != 0 || s.Out%s.Groups != 0 {
 		panic(fmt.Sprintf("kernel: Conv: %+v", *s))
 	}
-	padded := float64(s.In) * float64(s.Size[0]+s.Pads[0]+s.Pads[2]+s.Stride[0]) * float64(s.Size[1]+s.Pads[1]+s.Pads[3]+s.Stride[1])
-	if padded > math.MaxInt32/columnsOfTask || float64(s.Out)*float64(out[0])*float64(out[1]) > math.MaxInt32/columnsOfTask {
+	if !s.Fits() {
 		panic(fmt.Sprintf("kernel: Conv: an image of %+v is too large", *s))
 	}
 }
 
-// MaxConvImage is the number of elements above which an image, padded, is too large for [NewConv].
-const MaxConvImage = math.MaxInt32 / columnsOfTask
+// Fits says that offsets of 32 bits reach all of the images that a part of the work covers, which is many only where they are small.
+func (s *ConvShape) Fits() bool {
+	in, out, pixels := float64(s.In), float64(s.Out), [2]float64{1, 1}
+	for i, n := range s.OutSize() {
+		in *= float64(s.Size[i]) + float64(s.Pads[i]) + float64(s.Pads[i+2]) + float64(s.Stride[i])
+		out *= float64(n)
+		pixels[0] *= float64(s.Size[i])
+		pixels[1] *= float64(n)
+	}
+	return max(in, out)*max(1, columnsOfTask/min(pixels[0], pixels[1])) <= math.MaxInt32
+}
 
 const (
 	convDepth     = 256 // of a block: a panel of columns and one of rows stay in the first-level cache

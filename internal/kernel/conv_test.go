@@ -231,3 +231,18 @@ func BenchmarkConv(b *testing.B) {
 		pool.Close()
 	}
 }
+
+func TestConvFits(t *testing.T) {
+	s := ConvShape{Batch: 1, In: 64, Out: 64, Groups: 1, Size: [2]int{2000, 2000}, Kernel: [2]int{3, 3}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}}
+	if !s.Fits() {
+		t.Error("64 channels of 2000 x 2000 pixels are too large")
+	}
+	s.Size = [2]int{8000, 8000}
+	if s.Fits() {
+		t.Error("64 channels of 8000 x 8000 pixels fit")
+	}
+	s.Size, s.In = [2]int{3, 3}, 1<<24
+	if s.Fits() {
+		t.Error("256 images of 2^24 channels of 3 x 3 pixels fit")
+	}
+}
