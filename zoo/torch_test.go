@@ -1,10 +1,14 @@
 package zoo_test
 
 import (
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/graph"
@@ -16,12 +20,38 @@ import (
 // Tolerances relative to the largest magnitude of a tensor (at least 1 for logits and losses). PyTorch computed in float64. Float32 loses about three
 // digits on the way through twenty layers and back; the fixtures keep their distance from kinks, so that both types take the same branches.
 const (
-	torchTolerance64 = 1e-10
+	torchTolerance64 = 1e-11
 	torchTolerance32 = 1e-4
 )
 
 // Gradients of more elements than torchWhole are stored as every torchStride-th of them, as scripts/torch_fixtures.py has it.
 const torchWhole, torchStride = 64, 11
+
+// torchNetworks are the files of testdata/torch, and what their configurations have to say.
+var torchNetworks = map[string]zoo.Config{
+	"resnet20-conv3-none":  {Arch: "resnet20", Norm: "none", Shortcut: "conv3"},
+	"resnet20-conv3-batch": {Arch: "resnet20", Norm: "batch", Shortcut: "conv3"},
+	"resnet20-conv3-layer": {Arch: "resnet20", Norm: "layer", Shortcut: "conv3"},
+	"resnet20-conv3-group": {Arch: "resnet20", Norm: "group", Shortcut: "conv3"},
+	"resnet20-conv1-none":  {Arch: "resnet20", Norm: "none", Shortcut: "conv1"},
+	"resnet20-conv1-batch": {Arch: "resnet20", Norm: "batch", Shortcut: "conv1"},
+	"resnet20-conv1-layer": {Arch: "resnet20", Norm: "layer", Shortcut: "conv1"},
+	"resnet20-conv1-group": {Arch: "resnet20", Norm: "group", Shortcut: "conv1"},
+	"resnet20-pad-none":    {Arch: "resnet20", Norm: "none", Shortcut: "pad"},
+	"resnet20-pad-batch":   {Arch: "resnet20", Norm: "batch", Shortcut: "pad"},
+	"resnet20-pad-layer":   {Arch: "resnet20", Norm: "layer", Shortcut: "pad"},
+	"resnet20-pad-group":   {Arch: "resnet20", Norm: "group", Shortcut: "pad"},
+	"resnet18-none":        {Arch: "resnet18", Norm: "none"},
+	"resnet18-batch":       {Arch: "resnet18", Norm: "batch"},
+	"resnet18-group":       {Arch: "resnet18", Norm: "group"},
+	"vgg11-none":           {Arch: "vgg11", Norm: "none"},
+	"vgg11-batch":          {Arch: "vgg11", Norm: "batch"},
+	"vgg11-layer":          {Arch: "vgg11", Norm: "layer"},
+}
+
+func torchPath(name string) string { return filepath.Join("testdata", "torch", name+".safetensors") }
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 type torchFixture struct {
 	file   *checkpoint.Safetensors
@@ -42,9 +72,6 @@ func openTorchFixture(t *testing.T, path string) *torchFixture {
 	f := &torchFixture{file: s, params: map[string]*tensor.Tensor{}, names: map[string]bool{}}
 	if f.config, err = zoo.ParseConfig(s.Metadata()["config"]); err != nil {
 		t.Fatal(err)
-	}
-	if f.config.Norm == "none" && strings.HasPrefix(f.config.Arch, "resnet") {
-		f.config.NoBias = true // as the script's
 	}
 	if f.graph, err = zoo.Build(f.config); err != nil {
 		t.Fatal(err)
@@ -84,24 +111,75 @@ func (f *torchFixture) floats(t *testing.T, name string) []float64 {
 	return tensor.Of[float64](f.wide(t, name))
 }
 
-// TestNetworksOfPyTorch compares logits, loss, gradients and running statistics with PyTorch's, in inference and with the statistics of the batch.
-func TestNetworksOfPyTorch(t *testing.T) {
-	paths, err := filepath.Glob("testdata/torch/*.safetensors")
+// modes are the ways in which the network was run.
+func (f *torchFixture) modes() []string {
+	if f.config.Norm == "batch" {
+		return []string{"inference", "training"}
+	}
+	return []string{"inference"}
+}
+
+// shapes are those of all tensors that scripts/torch_fixtures.py describes for the network.
+func (f *torchFixture) shapes() map[string]tensor.Shape {
+	batch := len(f.labels)
+	want := map[string]tensor.Shape{"input": append(tensor.Shape{batch}, f.config.Input...), "labels": {batch}}
+	statistics := graph.Statistics(f.graph)
+	for name, shape := range shapesOf(f.graph) {
+		want["weights/"+name] = shape
+		for _, mode := range f.modes() {
+			switch {
+			case !statistics[name]:
+				want[mode+"/gradient/"+name] = storedShape(shape)
+			case mode == "training":
+				want[mode+"/after/"+name] = shape
+			}
+		}
+	}
+	for _, mode := range f.modes() {
+		want[mode+"/loss"], want[mode+"/logits"] = tensor.Shape{}, tensor.Shape{batch, f.config.Classes}
+	}
+	return want
+}
+
+// storedShape is what the files hold of a gradient.
+func storedShape(shape tensor.Shape) tensor.Shape {
+	n, _ := shape.Elements()
+	if n <= torchWhole {
+		return shape
+	}
+	return tensor.Shape{(n + torchStride - 1) / torchStride}
+}
+
+// TestTorchFixtures compares the files with what is to be there: names, networks, tensors and shapes, none missing and none more.
+func TestTorchFixtures(t *testing.T) {
+	paths, err := filepath.Glob(torchPath("*"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	const files = 18 // three kinds of shortcuts by four norms, three of ResNet-18, three of VGG-11
-	if len(paths) != files {
-		t.Fatalf("%d fixtures, want %d", len(paths), files)
+	if len(paths) != len(torchNetworks) {
+		t.Errorf("%d fixtures, want %d", len(paths), len(torchNetworks))
 	}
-	for _, path := range paths {
-		f := openTorchFixture(t, path)
-		modes := []string{"inference"}
-		if f.config.Norm == "batch" {
-			modes = append(modes, "training")
+	for _, name := range sortedNames(torchNetworks) {
+		f, want := openTorchFixture(t, torchPath(name)), torchNetworks[name]
+		if c := f.config; c.Arch != want.Arch || c.Norm != want.Norm || want.Shortcut != "" && c.Shortcut != want.Shortcut {
+			t.Errorf("%s: the network is %+v", name, c)
 		}
-		for _, mode := range modes {
-			t.Run(strings.TrimSuffix(filepath.Base(path), ".safetensors")+"/"+mode, func(t *testing.T) {
+		got := map[string]tensor.Shape{}
+		for _, i := range f.file.Infos() {
+			got[i.Name] = i.Shape
+		}
+		if d := cmp.Diff(f.shapes(), got); d != "" {
+			t.Errorf("%s: tensors (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+// TestNetworksOfPyTorch compares logits, loss, gradients and running statistics with PyTorch's, in inference and with the statistics of the batch.
+func TestNetworksOfPyTorch(t *testing.T) {
+	for _, name := range sortedNames(torchNetworks) {
+		f := openTorchFixture(t, torchPath(name))
+		for _, mode := range f.modes() {
+			t.Run(name+"/"+mode, func(t *testing.T) {
 				t.Run("float64", func(t *testing.T) { checkTorchNetwork[float64](t, f, mode, torchTolerance64) })
 				t.Run("float32", func(t *testing.T) { checkTorchNetwork[float32](t, f, mode, torchTolerance32) })
 			})
