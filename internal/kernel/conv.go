@@ -82,6 +82,20 @@ func NewConv[T Float](shape ConvShape, ws *Workspace[T]) *Conv[T] {
 	return &Conv[T]{shape: shape, ws: ws}
 }
 
+// holds panics where the slices of a pass are too short: the copies that it consists of do not look.
+func (s *ConvShape) holds(pass string, x, w, y int) {
+	needX, needW, needY := s.lengths()
+	if x < needX || w < needW || y < needY {
+		panic(fmt.Sprintf("kernel: Conv.%s: slices of %d, %d and %d elements, of %+v needed are %d, %d and %d", pass, x, w, y, *s, needX, needW, needY))
+	}
+}
+
+// lengths are the elements of input, weights and output.
+func (s *ConvShape) lengths() (x, w, y int) {
+	out := s.OutSize()
+	return s.Batch * s.In * s.Size[0] * s.Size[1], s.Out * s.In / s.Groups * s.Kernel[0] * s.Kernel[1], s.Batch * s.Out * out[0] * out[1]
+}
+
 // inner are the rows and columns of the matrices: channels of a group out, and elements of a patch.
 func (s *ConvShape) inner() (rows, depth int) {
 	return s.Out / s.Groups, s.In / s.Groups * s.Kernel[0] * s.Kernel[1]
@@ -92,6 +106,10 @@ func (c *Conv[T]) Forward(p *Pool, x, w, bias, y []T) { c.forwardWith(current[T]
 
 func (c *Conv[T]) forwardWith(e *implementation[T], p *Pool, x, w, bias, y []T) {
 	s := &c.shape
+	s.holds("Forward", len(x), len(w), len(y))
+	if bias != nil {
+		holdsMatrix("Conv.Forward", "bias", len(bias), 1, s.Out, s.Out)
+	}
 	if c.forward.impl != e {
 		c.forward = newPatches(e, s.Batch, s.In, s.Out, s.Groups, s.Size, s.OutSize(), s.Kernel, s.Stride, s.Dilation, [2]int{s.Pads[0], s.Pads[1]})
 	}
@@ -103,12 +121,26 @@ func (c *Conv[T]) InputGrad(p *Pool, dy, w, dx []T, beta T) {
 	c.inputGradWith(current[T](), p, dy, w, dx, beta)
 }
 
-// inputGradWith is a convolution of dy with the weights turned around where nothing was left out by strides; else products are spread over the
-// image.
+// flippedPads is the padding above and to the left of dy with which the gradient of the input is a convolution of it. It is none where strides left
+// something out, where x was padded by more than a kernel reaches over, and where offsets of 32 bits do not reach all of dy with its padding.
+func (s *ConvShape) flippedPads() (pads [2]int, ok bool) {
+	elements := float64(s.Out)
+	for i := range pads {
+		reach := s.Dilation[i] * (s.Kernel[i] - 1)
+		pads[i] = reach - s.Pads[i]
+		if s.Stride[i] != 1 || pads[i] < 0 {
+			return pads, false
+		}
+		elements *= float64(s.Size[i]) + float64(reach)
+	}
+	return pads, elements <= math.MaxInt32
+}
+
+// inputGradWith is a convolution of dy with the weights turned around where it can be; else products are spread over the image.
 func (c *Conv[T]) inputGradWith(e *implementation[T], p *Pool, dy, w, dx []T, beta T) {
 	s := &c.shape
-	pads := [2]int{s.Dilation[0]*(s.Kernel[0]-1) - s.Pads[0], s.Dilation[1]*(s.Kernel[1]-1) - s.Pads[1]}
-	if s.Stride == [2]int{1, 1} && pads[0] >= 0 && pads[1] >= 0 {
+	s.holds("InputGrad", len(dx), len(w), len(dy))
+	if pads, ok := s.flippedPads(); ok {
 		if c.flipped == nil || c.flipped.impl != e {
 			flipped := newPatches(e, s.Batch, s.Out, s.In, s.Groups, s.OutSize(), s.Size, s.Kernel, s.Stride, s.Dilation, pads)
 			c.flipped = &flipped
@@ -128,6 +160,7 @@ func (c *Conv[T]) WeightGrad(p *Pool, x, dy, dw []T, beta T) {
 }
 
 func (c *Conv[T]) weightGradWith(e *implementation[T], p *Pool, x, dy, dw []T, beta T) {
+	c.shape.holds("WeightGrad", len(x), len(dw), len(dy))
 	if c.weights.impl != e {
 		c.weights = newWeightGrad(e, &c.shape)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -41,11 +42,6 @@ func integers[T Float](rng *rand.Rand, n int) []T {
 		x[i] = T(rng.IntN(9) - 4)
 	}
 	return x
-}
-
-func (s *ConvShape) lengths() (x, w, y int) {
-	out := s.OutSize()
-	return s.Batch * s.In * s.Size[0] * s.Size[1], s.Out * s.In / s.Groups * s.Kernel[0] * s.Kernel[1], s.Batch * s.Out * out[0] * out[1]
 }
 
 // checkConv compares all three computations with the reference, exactly: sums of small integers have no rounding.
@@ -244,5 +240,50 @@ func TestConvFits(t *testing.T) {
 	s.Size, s.In = [2]int{3, 3}, 1<<24
 	if s.Fits() {
 		t.Error("256 images of 2^24 channels of 3 x 3 pixels fit")
+	}
+}
+
+// TestFlippedPads: small weights that reach far make a gradient of the output, with its padding, that offsets of 32 bits do not reach, though the images
+// themselves are small.
+func TestFlippedPads(t *testing.T) {
+	s := ConvShape{Batch: 1, In: 1, Out: 600, Groups: 1, Size: [2]int{1000, 1000}, Kernel: [2]int{2, 2}, Stride: [2]int{1, 1}, Dilation: [2]int{998, 998}}
+	if _, ok := s.flippedPads(); ok || !s.Fits() {
+		t.Errorf("600 channels of 1998 x 1998 pixels are within 32 bits; the image fits: %v", s.Fits())
+	}
+	s.Out = 500
+	if pads, ok := s.flippedPads(); !ok || pads != [2]int{998, 998} {
+		t.Errorf("padding of %v, possible %v", pads, ok)
+	}
+}
+
+func TestConvShortSlices(t *testing.T) {
+	s := ConvShape{Batch: 2, In: 3, Out: 4, Groups: 1, Size: [2]int{5, 5}, Kernel: [2]int{3, 3}, Stride: [2]int{1, 1}, Dilation: [2]int{1, 1}}
+	pool := NewPool(1)
+	defer pool.Close()
+	c := NewConv(s, &Workspace[float32]{})
+	nx, nw, ny := s.lengths()
+	full := [3]int{nx, nw, ny}
+	for short := range 3 {
+		var v [3][]float32
+		for i, n := range full {
+			if i == short {
+				n--
+			}
+			v[i] = make([]float32, n)
+		}
+		for pass, run := range map[string]func(){
+			"Forward":    func() { c.Forward(pool, v[0], v[1], nil, v[2]) },
+			"InputGrad":  func() { c.InputGrad(pool, v[2], v[1], v[0], 0) },
+			"WeightGrad": func() { c.WeightGrad(pool, v[0], v[2], v[1], 0) },
+		} {
+			func() {
+				defer func() {
+					if text, _ := recover().(string); !strings.Contains(text, "kernel: Conv."+pass) {
+						t.Errorf("%s with slice %d too short: panic %q", pass, short, text)
+					}
+				}()
+				run()
+			}()
+		}
 	}
 }
