@@ -86,7 +86,10 @@ func (c *call[T]) channelSums(d *sink[T], src *buffer[T], batch, channels, pixel
 			for n := range batch {
 				sum += kernel.Sum(src.data[(n*channels+channel)*pixels:][:pixels])
 			}
-			d.into.data[channel] = d.beta()*d.into.data[channel] + T(sum)
+			if d.add {
+				sum += float64(d.into.data[channel])
+			}
+			d.into.data[channel] = T(sum)
 		}
 	})
 }
