@@ -34,12 +34,9 @@ func (s *Values) Through(ctx context.Context, g *graph.Graph, params map[string]
 		return false, err
 	}
 	defer e.Close()
-	elements, err := e.PlanElements(n)
-	if err != nil {
-		return false, err
-	}
 	const float = 4
-	if float*(elements+n*SampleSize(s.Data)) > cmp.Or(s.Memory, 4<<30) {
+	// What is too large to be planned may still run in batches; where it cannot, Each says why.
+	if elements, err := e.PlanElements(n); err != nil || float*(elements+n*SampleSize(s.Data)) > cmp.Or(s.Memory, 4<<30) {
 		return false, nil
 	}
 	if err := e.SetParams(params); err != nil {

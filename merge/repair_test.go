@@ -302,6 +302,27 @@ func TestResetIsTheStatisticsOfTheData(t *testing.T) {
 	}
 }
 
+// TestResetOfTheInput: a normalisation may read what no node makes.
+func TestResetOfTheInput(t *testing.T) {
+	b := graph.NewBuilder("g")
+	x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(3), graph.Fixed(4), graph.Fixed(4))
+	h := b.Relu("h", b.BatchNorm("bn1", x, "bn1", 3))
+	b.Output(b.BatchNorm("bn2", b.Conv2D("z", h, b.Param("w", 2, 3, 1, 1), "", graph.ConvOptions{Stride: 1}), "bn2", 2))
+	g, err := b.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &repairCase{graph: g, data: noise{shape: []int{3, 4, 4}, n: 30}}
+	c.a = scrambled(t, g, zoo.Config{Arch: "resnet8", Classes: 2}, 1)
+	c.b, c.merge = c.a, c.a
+	r := c.repair(t, merge.RepairReset, .5, 1, 7)
+	if r.Sites != 2 {
+		t.Errorf("%d sites", r.Sites)
+	}
+	means, _ := c.channelMoments(t, r.Params, []string{"x"}, false)
+	near(t, "mean of the input", wide(r.Params["bn1.running_mean"]), means[0])
+}
+
 // samples are memory for all samples, and their indices.
 func (c *repairCase) samples() (x []float32, labels []int32, all []int) {
 	x, labels, all = make([]float32, c.data.n*eval.SampleSize(c.data)), make([]int32, c.data.n), make([]int, c.data.n)

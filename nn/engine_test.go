@@ -510,7 +510,7 @@ func TestForwardThrough(t *testing.T) {
 		b.Output(b.Linear("y", b.Relu("h2", b.Linear("z2", h, "fc2", 5, 5, true)), "fc3", 3, 5, true))
 	}
 	g := graphOf(t, build)
-	names := []string{"z1", "h1", "z2", "y"}
+	names := []string{"x", "z1", "h1", "z2", "y"}
 	kept := newEngine[float64](t, g, Options{Threads: 1, Keep: names})
 	through := newEngine[float64](t, g, Options{Threads: 1, Visit: names})
 	x := inputFor[float64](t, g, 3)

@@ -96,6 +96,9 @@ func (p *planner[T]) source(name string, data []T) (*value[T], error) {
 	}
 	v := &value[T]{name: name, shape: shape, n: n, store: &store[T]{data: ownBuffer(data)}}
 	p.values[name] = v
+	if p.engine.net.visited[name] {
+		p.plan.visits = append(p.plan.visits, visited[T]{v, 0})
+	}
 	return v, nil
 }
 
