@@ -259,6 +259,14 @@ func TestNewErrors(t *testing.T) {
 			},
 			want: `node "y" (Dropout): the ratio 1`,
 		},
+		"computed statistics": {
+			build: func(b *graph.Builder) {
+				x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(2), graph.Fixed(3))
+				mean := b.Op("Tanh", "mean", nil, b.Param("p", 2))
+				b.Output(b.Op("BatchNormalization", "y", nil, x, b.Param("s", 2), b.Param("b", 2), mean, b.Param("v", 2)))
+			},
+			want: `node "y" (BatchNormalization): its running statistics are computed`,
+		},
 		"integer arithmetic": {
 			build: func(b *graph.Builder) {
 				b.Output(b.Mul("y", b.Input("x", tensor.F32, graph.Sym("N")), b.Param("a", 1)))
@@ -270,7 +278,7 @@ func TestNewErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := graphOf(t, c.build)
-			opt := Options{}
+			opt := Options{Training: true}
 			if c.keep != "" {
 				opt.Keep = []string{c.keep}
 			}

@@ -44,10 +44,16 @@ func planeNormOperators[T Float]() map[string]operator[T] {
 // errOneValue is what normalisation by the batch's own statistics cannot do.
 var errOneValue = errors.New("a batch with one value per channel has no variance to normalise by: training needs larger batches")
 
+// errTrainedStatistics: nobody trains what running statistics are computed from, and no gradient of them is made.
+var errTrainedStatistics = errors.New("its running statistics are computed from parameters: it can run, but not be trained")
+
 // compileBatchNorm uses the running statistics, or those of the batch where Options.BatchStatistics says so.
 func compileBatchNorm[T Float](c *call[T]) (step, error) {
 	p := c.planeNorm()
 	p.groups, p.perGroup, p.across = p.channels, p.images, true
+	if c.wants(3) || c.wants(4) {
+		return step{}, errTrainedStatistics
+	}
 	running := &statistics[T]{mean: c.x(3), variance: c.x(4)}
 	if !c.planner.engine.opt.BatchStatistics {
 		p.given = running
