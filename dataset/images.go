@@ -26,6 +26,7 @@ import (
 const (
 	maxImageFile   = 64 << 20 // bytes of one image as it is stored
 	maxImagePixels = 1 << 24  // of one image before it is resized
+	maxImageSide   = 1 << 15  // of it: between rows and columns a resized image has a side of both sizes
 	maxSetBytes    = 8 << 30  // of all images of a split
 	maxClasses     = 1 << 16
 )
@@ -346,6 +347,9 @@ func (f *imageFile) read() ([]byte, image.Config, error) {
 	}
 	if config.Width < 1 || config.Height < 1 || config.Width > maxImagePixels/config.Height {
 		return nil, config, fmt.Errorf("image %q: it is %dx%d; more than %d pixels are not read", f.name, config.Width, config.Height, maxImagePixels)
+	}
+	if max(config.Width, config.Height) > maxImageSide {
+		return nil, config, fmt.Errorf("image %q: it is %dx%d; sides of more than %d pixels are not read", f.name, config.Width, config.Height, maxImageSide)
 	}
 	return content, config, nil
 }

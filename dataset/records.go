@@ -173,14 +173,16 @@ func readRecordFolder(at string, src *source) (map[string][]byte, error) {
 	files, left := map[string][]byte{}, maxRecords
 	for _, dir := range recordDirs(at, src) {
 		for _, f := range src.allFiles() {
-			content, err := readLimited(filepath.Join(dir, f.base), left)
+			content, err := readLimited(filepath.Join(dir, f.base), left+1)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err != nil {
 				return nil, fmt.Errorf("%q: %w", f.base, err)
 			}
-			left -= len(content)
+			if left -= len(content); left < 0 {
+				return nil, fmt.Errorf("%q: all files together have more than %d bytes", f.base, maxRecords)
+			}
 			files[f.base] = content
 		}
 		if len(files) > 0 {
