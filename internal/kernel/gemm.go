@@ -8,6 +8,7 @@ import (
 // An engine is one implementation of the inside of Gemm.
 type engine[T Float] struct {
 	mr, nr int // the register tile: rows of op(A), columns of op(B)
+	blocks blocking
 
 	// multiply computes a full register tile from panels of A and B of the given depth: c = a*b, or c += a*b.
 	multiply func(depth int, a, b, c []T, ldc int, accumulate bool)
@@ -21,6 +22,16 @@ type engine[T Float] struct {
 	packLines func(dst []T, width, have int, src []T, ld, depth int)
 	// packRows does so for lines that run across the depth: dst[p*width+i] = src[p*ld+i].
 	packRows func(dst []T, width, have int, src []T, ld, depth int)
+	// prefetch asks for the first lines of a panel, a cache line of 64 bytes each; nil where nothing is gained by it.
+	prefetch func(x []T, lines int)
+}
+
+// blocking is the sizes of the blocks of Goto's algorithm, in elements. The depth is the only one results depend on.
+type blocking struct {
+	depth int // of a block, at most
+	span  int // depth packed at a time, in whole blocks
+	rows  int // of a tile, the largest part of a parallel product: its panels of A stay in the second-level cache
+	cols  int // of a tile
 }
 
 // smallest is the kernel of the smallest tile that holds rows x cols, and its size.
@@ -37,16 +48,15 @@ func (e *engine[T]) smallest(rows, cols int) (multiply func(depth int, a, b, c [
 	return e.multiply, e.mr, e.nr
 }
 
-// Sizes of the blocks of Goto's algorithm, in elements. The depth of a block is the only one results depend on.
 const (
-	maxDepth    = 384     // of a block: a panel of B streams from the second-level cache while one of A stays in the first
-	maxSpan     = 1024    // depth packed at a time, in whole blocks
-	maxRows     = 2048    // of A packed at a time
-	maxColumns  = 2048    // of B packed at a time
-	tileRows    = 96      // what a part of a parallel product covers: few enough to balance the load, and its panels of
-	tileCols    = 256     // A and its C stay in the second-level cache
-	packedLines = 48      // about as many lines does a part of the packing cover
-	serialWork  = 1 << 18 // multiplications that take less time than waking a thread
+	maxRows       = 2048    // of A packed at a time
+	maxColumns    = 2048    // of B packed at a time
+	packedLines   = 48      // about as many lines does a part of the packing cover
+	serialWork    = 1 << 18 // multiplications that take less time than waking a thread
+	tilesThread   = 4       // tiles for each thread, where there are rows enough: so many balance the load
+	leastPanels   = 8       // of A in a tile that is made smaller for that
+	prefetchDepth = 64      // of a block whose panels are worth fetching ahead
+	lineElements  = 16      // float32 of a cache line
 )
 
 // Gemm computes C = beta*C + op(A)*op(B), where op(A) is m x k, op(B) is k x n, op(X) is X or, when its flag is set, its transpose, and all
@@ -128,6 +138,7 @@ type product[T Float] struct {
 	packing       bool // the phase
 	partsB        int  // while packing: the parts below this are B's, the others A's
 	stripes       int  // while multiplying: tiles from left to right
+	tilePanels    int  // of A in a tile
 	edges         []T  // one register tile for each part, for what sticks out of C
 }
 
@@ -139,20 +150,19 @@ type operand[T Float] struct {
 	width      int  // lines of a panel
 
 	first, count int // the lines that are packed
-	packed       []T // panel after panel; lines beyond the last are zero
+	panels       int
+	packed       []T // block after block, panel after panel; lines beyond the last are zero
 }
 
-func (o *operand[T]) panels() int { return (o.count + o.width - 1) / o.width }
-
 // packParts is the number of parts the packing is cut into.
-func (o *operand[T]) packParts() int { return (o.panels() + o.panelsOfPart() - 1) / o.panelsOfPart() }
+func (o *operand[T]) packParts() int { return (o.panels + o.panelsOfPart() - 1) / o.panelsOfPart() }
 
 func (o *operand[T]) panelsOfPart() int { return max(1, packedLines/o.width) }
 
 // take makes lines [first, first+count) the ones to pack, to the given depth.
 func (o *operand[T]) take(first, count, depth int) {
-	o.first, o.count = first, count
-	o.packed = grow(o.packed, o.panels()*o.width*depth)
+	o.first, o.count, o.panels = first, count, ceilDiv(count, o.width)
+	o.packed = grow(o.packed, o.panels*o.width*depth)
 }
 
 func grow[T Float](s []T, n int) []T {
@@ -166,9 +176,9 @@ func (g *product[T]) multiply(p *Pool, m, n, k int) {
 	if m*n*k < serialWork {
 		p = nil
 	}
-	blocks := (k + maxDepth - 1) / maxDepth
-	g.block = (k + blocks - 1) / blocks
-	span := maxSpan / g.block * g.block
+	sizes := g.engine.blocks
+	g.block = ceilDiv(k, ceilDiv(k, sizes.depth))
+	span := sizes.span / g.block * g.block
 	addsToC := g.accumulate
 	for j := 0; j < n; j += maxColumns {
 		for p0 := 0; p0 < k; p0 += span {
@@ -196,14 +206,18 @@ func (g *product[T]) pack(p *Pool, withB bool) {
 // multiplyBlock multiplies the packed blocks, cut into tiles.
 func (g *product[T]) multiplyBlock(p *Pool) {
 	g.packing = false
-	g.stripes = (g.b.count + tileCols - 1) / tileCols
-	parts := g.stripes * ((g.a.panels() + g.tilePanels() - 1) / g.tilePanels())
-	g.edges = grow(g.edges, parts*g.engine.mr*g.engine.nr)
-	p.Run(parts, g)
+	g.stripes = ceilDiv(g.b.count, g.engine.blocks.cols)
+	g.tilePanels = g.engine.blocks.rows / g.engine.mr
+	if threads := p.Threads(); threads > 1 {
+		for g.tiles() < tilesThread*threads && g.tilePanels >= 2*leastPanels {
+			g.tilePanels /= 2
+		}
+	}
+	g.edges = grow(g.edges, g.tiles()*g.engine.mr*g.engine.nr)
+	p.Run(g.tiles(), g)
 }
 
-// tilePanels is the number of panels of A in a tile.
-func (g *product[T]) tilePanels() int { return tileRows / g.engine.mr }
+func (g *product[T]) tiles() int { return g.stripes * ceilDiv(g.a.panels, g.tilePanels) }
 
 // Do implements Task.
 func (g *product[T]) Do(part int) {
@@ -219,45 +233,75 @@ func (g *product[T]) Do(part int) {
 
 func (g *product[T]) packPanels(o *operand[T], part int) {
 	count := o.panelsOfPart()
-	for panel := part * count; panel < min((part+1)*count, o.panels()); panel++ {
+	for panel := part * count; panel < min((part+1)*count, o.panels); panel++ {
 		g.packPanel(o, panel)
 	}
 }
 
+// packPanel packs a panel, a block of the depth after the other.
 func (g *product[T]) packPanel(o *operand[T], panel int) {
-	dst := o.packed[panel*o.width*g.depth:][:o.width*g.depth]
 	line := o.first + panel*o.width
 	have := min(o.width, o.first+o.count-line)
-	if o.alongDepth {
-		g.engine.packLines(dst, o.width, have, o.data[line*o.ld+g.depth0:], o.ld, g.depth)
-	} else {
-		g.engine.packRows(dst, o.width, have, o.data[g.depth0*o.ld+line:], o.ld, g.depth)
+	for p0 := 0; p0 < g.depth; p0 += g.block {
+		dst := g.panel(o, panel, p0)
+		depth, from := len(dst)/o.width, g.depth0+p0
+		if o.alongDepth {
+			g.engine.packLines(dst, o.width, have, o.data[line*o.ld+from:], o.ld, depth)
+		} else {
+			g.engine.packRows(dst, o.width, have, o.data[from*o.ld+line:], o.ld, depth)
+		}
 	}
 }
 
-// tile computes one tile of C, a block of the depth after the other.
+// panel is the part of a panel that lies in the block that begins at p0. Panels of a block are neighbours: a power of two apart they would
+// share few sets of the second-level cache.
+func (g *product[T]) panel(o *operand[T], panel, p0 int) []T {
+	size := min(g.block, g.depth-p0) * o.width
+	return o.packed[p0*o.panels*o.width+panel*size:][:size]
+}
+
+// tile computes one tile of C, a block of the depth after the other. While one panel of B is multiplied the next is fetched, a share of it beside
+// each register tile.
 func (g *product[T]) tile(part int) {
-	row0 := part / g.stripes * g.tilePanels()
-	row1 := min(row0+g.tilePanels(), g.a.panels())
-	colPanels := tileCols / g.engine.nr
+	row0 := part / g.stripes * g.tilePanels
+	row1 := min(row0+g.tilePanels, g.a.panels)
+	colPanels := g.engine.blocks.cols / g.engine.nr
 	col0 := part % g.stripes * colPanels
-	col1 := min(col0+colPanels, g.b.panels())
+	col1 := min(col0+colPanels, g.b.panels)
 	size := g.engine.mr * g.engine.nr
 	edge := g.edges[part*size:][:size]
 	for p0 := 0; p0 < g.depth; p0 += g.block {
 		for col := col0; col < col1; col++ {
+			ahead := g.ahead(col, col0, col1, p0)
+			share := ceilDiv(len(ahead), (row1-row0)*lineElements)
 			for row := row0; row < row1; row++ {
+				if lines := min(share, len(ahead)/lineElements); lines > 0 {
+					g.engine.prefetch(ahead, lines)
+					ahead = ahead[lines*lineElements:]
+				}
 				g.registerTile(row, col, p0, edge)
 			}
 		}
 	}
 }
 
+// ahead is the panel of B that a tile needs after the one at col and p0, if it is to be fetched.
+func (g *product[T]) ahead(col, col0, col1, p0 int) []T {
+	switch {
+	case g.engine.prefetch == nil || g.block < prefetchDepth:
+		return nil
+	case col+1 < col1:
+		return g.panel(&g.b, col+1, p0)
+	case p0+g.block < g.depth:
+		return g.panel(&g.b, col0, p0+g.block)
+	}
+	return nil
+}
+
 // registerTile multiplies a block of a panel of A by one of a panel of B. Tiles that stick out of C are computed in edge.
 func (g *product[T]) registerTile(row, col, p0 int, edge []T) {
 	e, depth := g.engine, min(g.block, g.depth-p0)
-	a := g.a.packed[(row*g.depth+p0)*e.mr:][:depth*e.mr]
-	b := g.b.packed[(col*g.depth+p0)*e.nr:][:depth*e.nr]
+	a, b := g.panel(&g.a, row, p0), g.panel(&g.b, col, p0)
 	rows, cols := min(e.mr, g.a.count-row*e.mr), min(e.nr, g.b.count-col*e.nr)
 	multiply, height, width := e.smallest(rows, cols)
 	c := g.c[(g.a.first+row*e.mr)*g.ldc+g.b.first+col*e.nr:]

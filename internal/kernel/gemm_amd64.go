@@ -5,17 +5,20 @@ package kernel
 // engineAVX512 multiplies 12 x 32 tiles in 24 registers of 16 elements.
 func engineAVX512() engine[float32] {
 	return engine[float32]{
-		mr: 12, nr: 32, multiply: multiply12x32AVX512, multiplyHalf: multiply12x16AVX512,
+		mr: 12, nr: 32, blocks: blocking{depth: 384, span: 1024, rows: 96, cols: 256},
+		multiply: multiply12x32AVX512, multiplyHalf: multiply12x16AVX512,
 		packLines: packLinesAVX2, packRows: packRowsAVX2,
 	}
 }
 
 // engineAVX2 multiplies 6 x 16 tiles in 12 registers of 8 elements. Tiles of four rows make the most of what is left of 16 or 64 channels.
+// A panel of B of depth 256 and two of A fill 28 of the 32 KiB of the first-level cache, and the panels of A of a tile 192 of 512 KiB of the second.
 func engineAVX2() engine[float32] {
 	return engine[float32]{
-		mr: 6, nr: 16, multiply: multiply6x16AVX2, multiplyHalf: multiply6x8AVX2,
+		mr: 6, nr: 16, blocks: blocking{depth: 256, span: 1024, rows: 192, cols: 256},
+		multiply: multiply6x16AVX2, multiplyHalf: multiply6x8AVX2,
 		few: 4, multiplyFew: multiply4x16AVX2, multiplyLeft: multiply4x8AVX2,
-		packLines: packLinesAVX2, packRows: packRowsAVX2,
+		packLines: packLinesAVX2, packRows: packRowsAVX2, prefetch: prefetchLines,
 	}
 }
 

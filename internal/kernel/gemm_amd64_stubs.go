@@ -34,6 +34,11 @@ func multiply4x16AVX2(depth int, a []float32, b []float32, c []float32, ldc int,
 //go:noescape
 func multiply4x8AVX2(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
 
+// prefetchLines brings lines of 64 bytes, one or more, into the second-level cache.
+//
+//go:noescape
+func prefetchLines(x []float32, lines int)
+
 // peakAVX512 runs iterations of 24 independent multiply-adds of 16 float32 each.
 //
 //go:noescape

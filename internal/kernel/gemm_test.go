@@ -125,21 +125,21 @@ func TestGemmTiles(t *testing.T) { forEach(t, checkTiles[float32], checkTiles[fl
 
 // checkBlocks multiplies at sizes around those of the blocks.
 func checkBlocks[T Float](t *testing.T, e *implementation[T]) {
-	rng := rand.New(rand.NewPCG(3, 4))
+	rng, sizes := rand.New(rand.NewPCG(3, 4)), e.blocks
 	pool := NewPool(2)
 	defer pool.Close()
 	for _, size := range [][3]int{
-		{13, 33, maxDepth - 1},
-		{13, 33, maxDepth},
-		{13, 33, maxDepth + 1},
-		{5, 40, 2*maxDepth + 1},
-		{7, 18, maxSpan - 1},
-		{7, 18, maxSpan},
-		{7, 18, maxSpan + 1},
-		{300, 4, 2*maxSpan + 1},
-		{tileRows - 1, tileCols + 1, 15},
-		{tileRows + 1, tileCols - 1, 16},
-		{2*tileRows + 1, 2*tileCols + 1, 9},
+		{13, 33, sizes.depth - 1},
+		{13, 33, sizes.depth},
+		{13, 33, sizes.depth + 1},
+		{5, 40, 2*sizes.depth + 1},
+		{7, 18, sizes.span - 1},
+		{7, 18, sizes.span},
+		{7, 18, sizes.span + 1},
+		{300, 4, 2*sizes.span + 1},
+		{sizes.rows - 1, sizes.cols + 1, 15},
+		{sizes.rows + 1, sizes.cols - 1, 16},
+		{2*sizes.rows + 1, 2*sizes.cols + 1, 9},
 		{maxRows + 1, 33, 4},
 		{13, maxColumns + 1, 4},
 	} {
@@ -179,8 +179,8 @@ func TestGemmAccuracy(t *testing.T) {
 
 // checkThreads asserts that neither the number of threads nor the rows and columns computed in one call change a byte.
 func checkThreads[T Float](t *testing.T, e *implementation[T]) {
-	rng := rand.New(rand.NewPCG(5, 6))
-	for _, size := range [][3]int{{40, 70, maxSpan + 1}, {tileRows*2 + 7, tileCols + 9, 50}, {500, 10, 80}, {3, 600, 401}} {
+	rng, sizes := rand.New(rand.NewPCG(5, 6)), e.blocks
+	for _, size := range [][3]int{{40, 70, sizes.span + 1}, {sizes.rows*2 + 7, sizes.cols + 9, 50}, {500, 10, 80}, {3, 600, 401}} {
 		m, n, k := size[0], size[1], size[2]
 		a, lda := matrix(m, k, false, 0, func() T { return T(rng.NormFloat64()) })
 		b, ldb := matrix(k, n, true, 0, func() T { return T(rng.NormFloat64()) })

@@ -38,12 +38,26 @@ func writeGemm(g generator) {
 	g.microKernel(avx512, 12, 12, 2, 2, 4)
 	g.microKernel(avx512, 12, 12, 1, 2, 4)
 	// 12 accumulators, two vectors of B and two broadcast elements of A fill the 16 registers.
-	g.microKernel(avx2, 6, 6, 2, 2, 4)
-	g.microKernel(avx2, 6, 6, 1, 2, 4)
-	g.microKernel(avx2, 4, 6, 2, 2, 4)
-	g.microKernel(avx2, 4, 6, 1, 2, 4)
+	g.microKernel(avx2, 6, 6, 2, 2, 8)
+	g.microKernel(avx2, 6, 6, 1, 2, 8)
+	g.microKernel(avx2, 4, 6, 2, 2, 8)
+	g.microKernel(avx2, 4, 6, 1, 2, 8)
+	g.prefetch()
 	g.peakLoop(avx512, 24)
 	g.peakLoop(avx2, 12)
+}
+
+// prefetch writes the loop that asks for lines of the cache.
+func (g generator) prefetch() {
+	g.begin("prefetchLines", "func(x []float32, lines int)", "brings lines of 64 bytes, one or more, into the second-level cache.")
+	x := g.Load(g.Param("x").Base(), g.GP64())
+	lines := g.Load(g.Param("lines"), g.GP64())
+	g.Label("line")
+	g.PREFETCHT1(operand.Mem{Base: x})
+	g.ADDQ(operand.I8(64), x)
+	g.DECQ(lines)
+	g.JNZ(operand.LabelRef("line"))
+	g.end()
 }
 
 // A tile is the state of a micro-kernel while it is written.
