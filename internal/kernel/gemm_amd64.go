@@ -22,19 +22,19 @@ func engineAVX2() engine[float32] {
 	}
 }
 
-// packLinesAVX2 transposes four lines at a time, and leaves what is left over to Go.
+// packLinesAVX2 transposes four lines at a time, the last four together with what is left over, and leaves fewer lines and depths to Go.
 func packLinesAVX2(dst []float32, width, have int, src []float32, ld, depth int) {
 	quads, sixteens := have/4, depth/16
-	done := 0 // depths of the first 4*quads lines
+	done := 0 // depths
 	if quads > 0 && sixteens > 0 {
 		packQuadsAVX2(dst, width, src, ld, quads, sixteens)
+		if first := have - 4; first > 4*(quads-1) {
+			packQuadsAVX2(dst[first:], width, src[first*ld:], ld, 1, sixteens)
+		}
 		done = 16 * sixteens
 	}
-	for i := range have {
-		if i == 4*quads {
-			done = 0
-		}
-		if done < depth {
+	if done < depth {
+		for i := range have {
 			packLine(dst[done*width+i:], width, src[i*ld+done:][:depth-done])
 		}
 	}
