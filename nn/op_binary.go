@@ -100,6 +100,9 @@ func (c *call[T]) binary(op binary[T]) step {
 	if op.isAddOfRow(c, rep) {
 		return c.addRow(rep[1])
 	}
+	if p, ok := c.perChannel(rep); ok {
+		return p.step(c)
+	}
 	var operands [2]*operandView[T]
 	for i := range operands {
 		operands[i] = c.operandView(i, rep[i], c.scratch)

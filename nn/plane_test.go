@@ -186,8 +186,27 @@ func poolCases() []testCase {
 		testCase{name: "GlobalAveragePool/line", batch: 2, build: operands("GlobalAveragePool", nil, []int{2, 3, 4})})
 }
 
-func partCases() []testCase {
+// perChannelCases are planes with an element for each channel, on either side, and a residual of it.
+func perChannelCases() []testCase {
 	var cases []testCase
+	for _, op := range []string{"Add", "Mul", "Sub", "Div"} {
+		for _, channel := range [][]int{{3, 1, 1}, {1, 3, 1, 1}, {2, 3, 1, 1}} {
+			name := fmt.Sprintf("%s/channels %v", op, channel)
+			cases = append(cases,
+				testCase{name: name, batch: 2, build: operands(op, nil, []int{2, 3, 4, 5}, channel)},
+				testCase{name: name + " left", batch: 2, build: operands(op, nil, channel, []int{2, 3, 4, 5})},
+				testCase{name: name + " and read again", batch: 2, build: func(b *graph.Builder) {
+					b.Input("x", tensor.F32, graph.Sym("N"))
+					a, k := b.Op("Tanh", "t", nil, b.Param("a", 2, 3, 4, 5)), b.Op("Tanh", "u", nil, b.Param("k", channel...))
+					b.Output(b.Mul("y", b.Mul("z", b.Relu("r", b.Op(op, "s", nil, a, k)), a), k))
+				}})
+		}
+	}
+	return cases
+}
+
+func partCases() []testCase {
+	cases := perChannelCases()
 	add := func(name string, build func(b *graph.Builder)) {
 		cases = append(cases, testCase{name: name, batch: 2, build: func(b *graph.Builder) {
 			b.Input("x", tensor.F32, graph.Sym("N"))
