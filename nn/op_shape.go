@@ -25,19 +25,33 @@ func compileTranspose[T Float](c *call[T]) (step, error) {
 	}
 	there := newPermutation(c.shape(0), perm)
 	x, y, dy, dx := c.x(0), c.y(), c.dy(), c.dx(0)
-	s := step{forward: func() { permute(y.data, x.data, there) }}
+	s := step{forward: c.permute(func() []T { return y.data }, x, there)}
 	if dx != nil {
 		inverse := make([]int, len(perm))
 		for i, p := range perm {
 			inverse[p] = i
 		}
 		back := newPermutation(c.out.shape, inverse)
+		run := c.permute(dx.begin, dy, back)
 		s.backward = func() {
-			permute(dx.begin(), dy.data, back)
+			run()
 			dx.end()
 		}
 	}
 	return s, nil
+}
+
+// permute runs a permutation, on all threads unless it is that of a matrix, cut along the first axis of the result.
+func (c *call[T]) permute(dst func() []T, src *buffer[T], p permutation) func() {
+	if len(p.extents) == 1 || p.isTransposition() {
+		return func() { permute(dst(), src.data, p) }
+	}
+	tail := p.tail()
+	return c.parallel(p.extents[0], p.blocks[0], func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			permute(dst()[i*p.blocks[0]:], src.data[i*p.strides[0]:], tail)
+		}
+	})
 }
 
 // permutation walks the axes of a result in order, knowing how far apart neighbours lie in the source.
@@ -74,6 +88,11 @@ func newPermutation(shape []int, perm []int) permutation {
 	return p
 }
 
+// isTransposition says that what is left is a matrix to be transposed.
+func (p permutation) isTransposition() bool {
+	return len(p.extents) == 2 && p.strides[0] == 1 && p.strides[1] == p.extents[0]
+}
+
 func (p permutation) tail() permutation {
 	return permutation{extents: p.extents[1:], strides: p.strides[1:], blocks: p.blocks[1:]}
 }
@@ -81,7 +100,7 @@ func (p permutation) tail() permutation {
 func permute[T Float](dst, src []T, p permutation) {
 	n, stride := p.extents[0], p.strides[0]
 	switch {
-	case len(p.extents) == 2 && stride == 1 && p.strides[1] == n:
+	case p.isTransposition():
 		kernel.Transpose(dst[:n*p.extents[1]], src[:n*p.extents[1]], p.extents[1], n)
 	case len(p.extents) > 1:
 		tail := p.tail()
