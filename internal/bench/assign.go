@@ -19,6 +19,7 @@ import (
 // Assign is the timing of one assignment problem.
 type Assign struct {
 	N       int     `json:"n"`
+	Columns int     `json:"columns,omitempty"` // where not as many as rows
 	Value   float64 `json:"value"`
 	Seconds float64 `json:"seconds"`
 	DualGap float64 `json:"dual_gap"`
@@ -31,13 +32,16 @@ func Kinds() []string { return []string{"a", "b", "c1", "c2", "c3", "d1", "d2"} 
 // maxSide keeps n*n*4 bytes below 16 GiB.
 const maxSide = 1 << 16
 
-// SolveAssignment times an n x n problem, the best of runs.
-func SolveAssignment(ctx context.Context, cost []float32, n int, maximize bool, runs int) (Assign, error) {
+// SolveAssignment times an n x columns problem, the best of runs.
+func SolveAssignment(ctx context.Context, cost []float32, n, columns int, maximize bool, runs int) (Assign, error) {
 	var solver assign.Solver[float32]
 	best := Assign{N: n, Seconds: math.Inf(1)}
+	if columns != n {
+		best.Columns = columns
+	}
 	for range runs {
 		start := time.Now()
-		r, err := solver.Solve(ctx, n, n, cost, assign.Options{Maximize: maximize})
+		r, err := solver.Solve(ctx, n, columns, cost, assign.Options{Maximize: maximize})
 		if err != nil {
 			return Assign{}, err
 		}
@@ -47,10 +51,10 @@ func SolveAssignment(ctx context.Context, cost []float32, n int, maximize bool, 
 	return best, nil
 }
 
-// ReadMatrix reads an n x n matrix of raw little-endian float32, row-major. The file must have exactly that size.
-func ReadMatrix(path string, n int) ([]float32, error) {
-	if n < 1 || n > maxSide {
-		return nil, fmt.Errorf("bench: n is %d, it must be 1 to %d", n, maxSide)
+// ReadMatrix reads an n x columns matrix of raw little-endian float32, row-major. The file must have exactly that size.
+func ReadMatrix(path string, n, columns int) ([]float32, error) {
+	if least, most := min(n, columns), max(n, columns); least < 1 || most > maxSide {
+		return nil, fmt.Errorf("bench: %d x %d, rows and columns must be 1 to %d", n, columns, maxSide)
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -61,10 +65,10 @@ func ReadMatrix(path string, n int) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	if want := 4 * int64(n) * int64(n); info.Size() != want {
-		return nil, fmt.Errorf("bench: %q has %d bytes, %d x %d float32 have %d", path, info.Size(), n, n, want)
+	if want := 4 * int64(n) * int64(columns); info.Size() != want {
+		return nil, fmt.Errorf("bench: %q has %d bytes, %d x %d float32 have %d", path, info.Size(), n, columns, want)
 	}
-	out := make([]float32, n*n)
+	out := make([]float32, n*columns)
 	if err := binary.Read(bufio.NewReaderSize(f, 1<<20), binary.LittleEndian, out); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("bench: reading %q: %w", path, err)
 	}

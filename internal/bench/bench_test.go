@@ -45,7 +45,7 @@ func TestMatrices(t *testing.T) {
 		if want := map[string]int{"d2": 3 * n / 10}[kind]; zeroRows != want {
 			t.Errorf("kind %s: %d rows are zero, want %d", kind, zeroRows, want)
 		}
-		r, err := SolveAssignment(context.Background(), m, n, true, 2)
+		r, err := SolveAssignment(context.Background(), m, n, n, true, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestPlantedIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := SolveAssignment(context.Background(), m, n, true, 1)
+	r, err := SolveAssignment(context.Background(), m, n, n, true, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,15 +91,15 @@ func TestReadMatrix(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := ReadMatrix(path, 2)
+	m, err := ReadMatrix(path, 2, 2)
 	if err != nil || m[1] != 2 || m[2] != 4 {
 		t.Fatalf("%v, %v", m, err)
 	}
-	if _, err := SolveAssignment(context.Background(), m, 2, false, 1); err == nil || !strings.Contains(err.Error(), "NaN") {
+	if _, err := SolveAssignment(context.Background(), m, 2, 2, false, 1); err == nil || !strings.Contains(err.Error(), "NaN") {
 		t.Errorf("error %v, want one about NaN", err)
 	}
 	for _, n := range []int{0, 1, 3, maxSide + 1} {
-		if _, err := ReadMatrix(path, n); err == nil {
+		if _, err := ReadMatrix(path, n, n); err == nil {
 			t.Errorf("n = %d was read from a file of 2 x 2", n)
 		}
 	}

@@ -33,7 +33,8 @@ in one process.`,
 // assignFlags are the flags of bench assign.
 type assignFlags struct {
 	read, kind string
-	n, runs    int
+	n, columns int
+	runs       int
 	seed       uint64
 	maximize   bool
 }
@@ -57,6 +58,7 @@ permutation under little, medium, heavy noise; d1: small integers; d2: planted, 
 	s.StringVar(&f.kind, "kind", "b", "kind of matrix: "+strings.Join(bench.Kinds(), ", "))
 	s.StringVar(&f.read, "read", "", "read the matrix from this file instead")
 	s.IntVar(&f.n, "n", 1024, "rows and columns")
+	s.IntVar(&f.columns, "columns", 0, "columns of the file's matrix, if not as many as rows")
 	s.IntVar(&f.runs, "runs", 3, "runs, of which the best counts")
 	s.Uint64Var(&f.seed, "seed", 0, "seed of the matrix")
 	s.BoolVar(&f.maximize, "maximize", false, "look for the largest sum in the file, not the smallest")
@@ -68,20 +70,24 @@ func (a *app) runBenchAssign(ctx context.Context, f *assignFlags) error {
 	if f.runs < 1 || f.n < 1 {
 		return usagef("--n and --runs must be at least 1")
 	}
+	if f.columns < 0 || f.columns > 0 && f.read == "" {
+		return usagef("--columns goes with --read, and must be at least 1")
+	}
 	if !slices.Contains(bench.Kinds(), f.kind) {
 		return usagef("unknown kind %q; there are %s", f.kind, strings.Join(bench.Kinds(), ", "))
 	}
+	columns := cmp.Or(f.columns, f.n)
 	cost, maximize, err := []float32(nil), true, error(nil)
 	if f.read != "" {
 		maximize = f.maximize
-		cost, err = bench.ReadMatrix(f.read, f.n)
+		cost, err = bench.ReadMatrix(f.read, f.n, columns)
 	} else {
 		cost, err = bench.Matrix(f.kind, f.n, f.seed)
 	}
 	if err != nil {
 		return err
 	}
-	r, err := bench.SolveAssignment(ctx, cost, f.n, maximize, f.runs)
+	r, err := bench.SolveAssignment(ctx, cost, f.n, columns, maximize, f.runs)
 	if err != nil {
 		return err
 	}
