@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/rebasin/rebasin/internal/kernel"
 )
 
 // ErrInfeasible says that every assignment uses a forbidden pair.
@@ -137,7 +139,7 @@ func (s *Solver[T]) load(ctx context.Context, rows, cols int, cost []T, opt Opti
 	}
 	if rows > cols {
 		s.transposed = resize(s.transposed, len(cost))
-		transpose(s.transposed, cost, rows, cols)
+		kernel.Transpose(s.transposed, cost, rows, cols)
 		s.cost = s.transposed
 	}
 	s.colOf = resize(s.colOf, s.n)

@@ -14,6 +14,24 @@ const largestCost = 0x1p980
 
 // checkCosts says whether every cost may stand in the matrix, of cols columns as given, and finds the largest.
 func (s *Solver[T]) checkCosts(ctx context.Context, cols int) error {
+	const run = 1 << 20 // elements between looks at ctx
+	for rest := s.cost; len(rest) > 0; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(run, len(rest))
+		largest := float64(kernel.LaneMinima(s.sign, rest[:n], &s.lists.lanes))
+		if !(largest <= min(largestCost, float64(maxFinite[T]()))) {
+			return s.checkRows(ctx, cols) // says which row
+		}
+		s.max = max(s.max, largest)
+		rest = rest[n:]
+	}
+	return ctx.Err()
+}
+
+// checkRows is checkCosts row by row, since some elements are not finite or too large.
+func (s *Solver[T]) checkRows(ctx context.Context, cols int) error {
 	for first := 0; first < len(s.cost); first += cols {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -89,19 +107,6 @@ func checkPrices(rows, cols int, prices []float64) error {
 		}
 	}
 	return nil
-}
-
-// transpose writes the transpose of cost, of shape [rows, cols], to dst.
-func transpose[T float32 | float64](dst, cost []T, rows, cols int) {
-	const block = 16 // rows at a time, so that a cache line of dst is filled before it leaves the cache
-	for first := 0; first < rows; first += block {
-		last := min(first+block, rows)
-		for j := range cols {
-			for i := first; i < last; i++ {
-				dst[j*rows+i] = cost[i*cols+j]
-			}
-		}
-	}
 }
 
 // resize returns a slice of length n in the memory of s where it suffices. Its contents are arbitrary.

@@ -20,7 +20,7 @@
 // Jonker and Volgenant's column reduction is left out: it makes every all-zero column tight for every row, and a matrix with many
 // such columns then costs hundreds of scans a row; prices start at zero.
 //
-// Up to 127 columns every search scans whole rows. Above, each row has a list of the few dozen columns that are best for it, and a
+// Up to 192 columns every search scans whole rows. Above, each row has a list of the few dozen columns that are best for it, and a
 // lower bound on the others. Prices only fall, so that reduced costs c[i,j] - price[j] only rise and the bound holds however old
 // the list is. The augmenting row reduction makes a new list when the second best column of a row passes its bound; the search
 // holds for each row it reaches an event, at the length of path at which columns outside the list could matter, that looks at the

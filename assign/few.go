@@ -3,27 +3,30 @@ package assign
 import (
 	"context"
 	"math"
-	"math/bits"
 
 	"github.com/rebasin/rebasin/internal/kernel"
 )
 
 // fewColumns is the number of columns up to which problems are solved by scans of whole rows, in float64 and padded to whole
 // registers by forbidden columns.
-const fewColumns = 127
+const fewColumns = 192
 
 // fewSearch is the workspace for problems of few columns. Its slices have an element for each column, padding included.
 type fewSearch struct {
-	cost []float64 // one row after the other
-	path kernel.Path
-	free [2]uint64 // the columns without a row, as bits
-	done []settled
+	kernel.FewPath
 }
 
 // row is row i of the padded matrix.
 func (w *fewSearch) row(i int32) []float64 {
-	width := len(w.path.Dist)
-	return w.cost[int(i)*width : (int(i)+1)*width]
+	width := len(w.Price)
+	return w.Cost[int(i)*width : (int(i)+1)*width]
+}
+
+// resize makes room for n rows of width columns.
+func (w *fewSearch) resize(n, width int) {
+	w.Cost = resize(w.Cost, n*width)
+	w.Price, w.Dist, w.Length = resize(w.Price, width), resize(w.Dist, width), resize(w.Length, width)
+	w.Pred, w.RowOf, w.Col = resize(w.Pred, width), resize(w.RowOf, width), resize(w.Col, width)
 }
 
 // placeFew finds an optimal assignment of few columns and its prices. The costs are checked in passing where they were not before.
@@ -32,11 +35,9 @@ func (s *Solver[T]) placeFew(ctx context.Context) error {
 		return nil
 	}
 	w := &s.few
-	width := (s.m + 7) &^ 7
-	w.cost = resize(w.cost, s.n*width)
-	w.path.Price, w.path.Dist, w.path.Pred = resize(w.path.Price, width), resize(w.path.Dist, width), resize(w.path.Pred, width)
-	fill(w.path.Price, 0)
-	copy(w.path.Price, s.price)
+	w.resize(s.n, (s.m+7)&^7)
+	fill(w.Price, 0)
+	copy(w.Price, s.price)
 	for i := range int32(s.n) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -47,7 +48,9 @@ func (s *Solver[T]) placeFew(ctx context.Context) error {
 			}
 		}
 	}
-	w.free = [2]uint64{1<<min(s.m, 64) - 1, 1<<max(0, s.m-64) - 1}
+	for k := range w.Free {
+		w.Free[k] = 1<<min(max(0, s.m-64*k), 64) - 1
+	}
 	for i := range int32(s.n) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -56,7 +59,7 @@ func (s *Solver[T]) placeFew(ctx context.Context) error {
 			return err
 		}
 	}
-	copy(s.price, w.path.Price)
+	copy(s.price, w.Price)
 	return nil
 }
 
@@ -81,50 +84,20 @@ func pad[T float32 | float64](dst []float64, row []T, sign T) (largest T) {
 // augmentFew is augment in the padded matrix.
 func (s *Solver[T]) augmentFew(start int32) error {
 	w := &s.few
-	p := &w.path
-	fill(p.Dist, math.Inf(1))
-	w.done = w.done[:0]
-	i, rent, length := start, 0.0, math.Inf(-1)
-	for {
-		row := w.row(i)
-		var low, high uint64
-		length, low, high = kernel.RelaxFew(row, p, i, rent, length)
-		if math.IsInf(length, 1) {
-			return ErrInfeasible
-		}
-		if j := w.firstFree(low, high); j != none {
-			w.free[j/64] &^= 1 << (j % 64)
-			lower(p.Price, w.done, length)
-			s.flip(start, j, p.Pred)
-			return nil
-		}
-		j := first(low, high)
-		i = s.rowOf[j]
-		rent = w.cost[int(i)*len(row)+int(j)] - p.Price[j] - length
-		w.done = append(w.done, settled{col: j, dist: length, price: p.Price[j]})
-		p.Dist[j], p.Price[j] = math.Inf(1), math.Inf(-1)
+	length, j, settled := kernel.SearchFew(&w.FewPath, int(start))
+	if math.IsInf(length, 1) {
+		return ErrInfeasible
 	}
-}
-
-// firstFree is the first free column among those that are bits, or none.
-func (w *fewSearch) firstFree(low, high uint64) int32 {
-	if low, high = low&w.free[0], high&w.free[1]; low|high == 0 {
-		return none
+	w.Free[j/64] &^= 1 << (j % 64)
+	for k, c := range w.Col[:settled] {
+		w.Price[c] += w.Length[k] - length
 	}
-	return first(low, high)
-}
-
-// first is the first column among those that are bits.
-func first(low, high uint64) int32 {
-	if low != 0 {
-		return int32(bits.TrailingZeros64(low))
+	for i, at := int32(none), int32(j); i != start; {
+		i = w.Pred[at]
+		previous := s.colOf[i]
+		s.put(i, at)
+		w.RowOf[at] = i
+		at = previous
 	}
-	return int32(64 + bits.TrailingZeros64(high))
-}
-
-// leastFew is the smallest reduced cost of row i.
-func (w *fewSearch) leastFew(i int32) float64 {
-	fill(w.path.Dist, math.Inf(1))
-	least, _, _ := kernel.RelaxFew(w.row(i), &w.path, i, 0, math.Inf(-1))
-	return least
+	return nil
 }

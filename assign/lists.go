@@ -196,7 +196,7 @@ func (s *Solver[T]) best(i int32) (at int32, least, next float64) {
 func (s *Solver[T]) least(i int32) float64 {
 	l := &s.lists
 	if s.m <= fewColumns {
-		return s.few.leastFew(i)
+		return kernel.LeastFew(s.few.row(i), s.few.Price)
 	}
 	if _, least, _ := s.best(i); least <= l.beyond[i] {
 		return least

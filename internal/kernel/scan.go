@@ -27,7 +27,8 @@ type scans[T Float] struct {
 	reducedBelow      func(sign T, x []T, v []float64, limit float64, at []int32, room int) int
 	relax             func(sign T, x []T, p *Path, row int32, rent, floor float64) float64
 	equal             func(x []float64, value float64, at []int32, room int) int
-	relaxFew          func(x, price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64, low, high uint64)
+	leastFew          func(x, price []float64) (least float64)
+	searchFew         func(p *FewPath, start int) (least float64, at, settled int)
 }
 
 // The scans in use. Unlike the other kernels those of float64 are in assembly too.
@@ -84,12 +85,40 @@ func Equal(x []float64, value float64, at []int32, room int) int {
 	return scans64.equal(x, value, at, room)
 }
 
-// RelaxFew is [Relax] for up to 128 costs in float64, where the length of all slices is a multiple of 8 and not zero. It also
-// returns the columns at the least distance: column j is bit j of low, or bit j-64 of high.
-func RelaxFew(x []float64, p *Path, row int32, rent, floor float64) (least float64, low, high uint64) {
-	// One test, since here calls are as long as what they do.
-	if n := len(x); n%8 != 0 || uint(n-8) > 2*scanGroup-8 || n != len(p.Price) || n != len(p.Dist) || n != len(p.Pred) {
-		panic(fmt.Sprintf("kernel: RelaxFew: slices of %d, %d, %d and %d elements", n, len(p.Price), len(p.Dist), len(p.Pred)))
+// LeastFew is the least x[j] - price[j], for float64 slices whose length is a multiple of 8 and not zero.
+func LeastFew(x, price []float64) float64 {
+	if len(x) == 0 || len(x)%8 != 0 || len(x) != len(price) {
+		panic(fmt.Sprintf("kernel: LeastFew: slices of %d and %d elements", len(x), len(price)))
 	}
-	return scans64.relaxFew(x, p.Price, p.Dist, p.Pred, row, rent, floor)
+	return scans64.leastFew(x, price)
+}
+
+// MostFew is the number of columns of the largest [FewPath].
+const MostFew = 4 * 64
+
+// A FewPath is a shortest path search on up to [MostFew] columns. Its slices but Cost have an element for each column, and their number is a multiple of 8.
+type FewPath struct {
+	Cost  []float64            // one row after the other, +Inf where a row may not have a column
+	Price []float64            // dual of each column
+	RowOf []int32              // row of each column that is not free
+	Free  [MostFew / 64]uint64 // the free columns: column j is bit j%64 of word j/64
+
+	Dist   []float64 // work space
+	Pred   []int32   // the row before each column on the shortest path to it
+	Col    []int32   // columns settled, in their order
+	Length []float64 // of the paths to them
+}
+
+// SearchFew searches from row start for the nearest free column (Dijkstra's algorithm), in reduced costs Cost - Price counted from the
+// duals of the rows that have columns; all of them are non-negative but for those of the start, whose dual only adds a constant. Among columns as near as one another a free one comes first, then the
+// first of all. It returns that column, the length of the path to it and how many columns of Col and Length were settled on the way;
+// where no free column can be reached least is +Inf. All implementations give the same.
+func SearchFew(p *FewPath, start int) (least float64, at, settled int) {
+	n := len(p.Price)
+	if n%8 != 0 || uint(n-8) > MostFew-8 || n != len(p.RowOf) || n != len(p.Dist) || n != len(p.Pred) || n != len(p.Col) || n != len(p.Length) ||
+		uint(start) >= uint(len(p.Cost)/n) {
+		panic(fmt.Sprintf("kernel: SearchFew: row %d of %d costs, slices of %d, %d, %d, %d, %d and %d elements", start, len(p.Cost), n, len(p.RowOf),
+			len(p.Dist), len(p.Pred), len(p.Col), len(p.Length)))
+	}
+	return scans64.searchFew(p, start)
 }

@@ -27,14 +27,14 @@ func scansAVX512[T Float]() scans[T] {
 	if isFloat32[T]() {
 		s := scanBlocks[float32]{
 			reducedLaneMinima: reducedLaneMinima32AVX512, reducedBelow: reducedBelow32AVX512, relax: relax32AVX512,
-			equal: equal64AVX512, relaxFew: relaxFew64AVX512,
+			equal: equal64AVX512, leastFew: leastFew64AVX512, searchFew: searchFew64AVX512,
 		}.scans()
 		s.laneMinima, s.below = laneMinimaBlocks(laneMinima32AVX512), belowBlocks(below32AVX512)
 		return *(*scans[T])(unsafe.Pointer(&s))
 	}
 	s := scanBlocks[float64]{
 		reducedLaneMinima: reducedLaneMinima64AVX512, reducedBelow: reducedBelow64AVX512, relax: relax64AVX512,
-		equal: equal64AVX512, relaxFew: relaxFew64AVX512,
+		equal: equal64AVX512, leastFew: leastFew64AVX512, searchFew: searchFew64AVX512,
 	}.scans()
 	return *(*scans[T])(unsafe.Pointer(&s))
 }
@@ -43,14 +43,14 @@ func scansAVX2[T Float]() scans[T] {
 	if isFloat32[T]() {
 		s := scanBlocks[float32]{
 			reducedLaneMinima: reducedLaneMinima32AVX2, reducedBelow: reducedBelow32AVX2, relax: relax32AVX2,
-			equal: equal64AVX2, relaxFew: relaxFew64AVX2,
+			equal: equal64AVX2, leastFew: leastFew64AVX2, searchFew: searchFew64AVX2,
 		}.scans()
 		s.laneMinima, s.below = laneMinimaBlocks(laneMinima32AVX2), belowBlocks(below32AVX2)
 		return *(*scans[T])(unsafe.Pointer(&s))
 	}
 	s := scanBlocks[float64]{
 		reducedLaneMinima: reducedLaneMinima64AVX2, reducedBelow: reducedBelow64AVX2, relax: relax64AVX2,
-		equal: equal64AVX2, relaxFew: relaxFew64AVX2,
+		equal: equal64AVX2, leastFew: leastFew64AVX2, searchFew: searchFew64AVX2,
 	}.scans()
 	return *(*scans[T])(unsafe.Pointer(&s))
 }
@@ -61,13 +61,17 @@ type scanBlocks[T Float] struct {
 	reducedBelow      func(sign float64, x []T, v []float64, limit float64, at []int32, room int) (count, done int)
 	relax             func(sign float64, x []T, price, dist []float64, pred []int32, row int32, rent, floor float64) float64
 	equal             func(x []float64, value float64, at []int32, room int) (count, done int)
-	relaxFew          func(x, price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64, low, high uint64)
+	leastFew          func(x, price []float64) (least float64)
+	searchFew         func(cost *float64, n int, price, dist *float64, pred, rowOf *int32, free *[4]uint64, start int, col *int32, length *float64) (least float64, at, settled int)
 }
 
 // scans completes b. Scans at zero prices are those in Go.
 func (b scanBlocks[T]) scans() scans[T] {
 	s := portableScans[T]()
-	s.relaxFew = b.relaxFew
+	s.leastFew = b.leastFew
+	s.searchFew = func(p *FewPath, start int) (least float64, at, settled int) {
+		return b.searchFew(&p.Cost[0], len(p.Price), &p.Price[0], &p.Dist[0], &p.Pred[0], &p.RowOf[0], &p.Free, start, &p.Col[0], &p.Length[0])
+	}
 	s.reducedLaneMinima = func(sign T, x []T, v []float64, least *[ScanLanes]float64) {
 		for l := range least {
 			least[l] = math.Inf(1)

@@ -168,64 +168,173 @@ done:
 	VZEROUPPER
 	RET
 
-// func relaxFew64AVX512(x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64, low uint64, high uint64)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, SSE2
-TEXT ·relaxFew64AVX512(SB), NOSPLIT, $0-144
-	VBROADCASTSD rent+104(FP), Z0
-	VBROADCASTSD floor+112(FP), Z1
-	VBROADCASTSS row+96(FP), Y2
+// func leastFew64AVX512(x []float64, price []float64) (least float64)
+// Requires: AVX, AVX512F, SSE2
+TEXT ·leastFew64AVX512(SB), NOSPLIT, $0-56
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
 	MOVQ         price_base+24(FP), DX
-	MOVQ         dist_base+48(FP), BX
-	MOVQ         pred_base+72(FP), SI
-	MOVQ         $0x7ff0000000000000, DI
-	VMOVQ        DI, X3
-	VBROADCASTSD X3, Z3
-	XORQ         DI, DI
+	MOVQ         $0x7ff0000000000000, BX
+	VMOVQ        BX, X0
+	VBROADCASTSD X0, Z0
+	XORQ         BX, BX
 
 loop:
-	VMOVUPD       (AX)(DI*8), Z4
-	VSUBPD        (DX)(DI*8), Z4, Z4
-	VSUBPD        Z0, Z4, Z4
-	VMOVUPD       (BX)(DI*8), Z5
-	VCMPPD        $0x11, Z5, Z4, K1
-	VMAXPD        Z1, Z4, K1, Z5
-	VMOVDQU       (SI)(DI*4), Y4
-	VMOVDQA32     Y2, K1, Y4
-	VMOVDQU       Y4, (SI)(DI*4)
-	VMOVUPD       Z5, (BX)(DI*8)
-	VMINPD        Z3, Z5, Z3
-	ADDQ          $0x08, DI
-	CMPQ          DI, CX
+	VMOVUPD       (AX)(BX*8), Z1
+	VSUBPD        (DX)(BX*8), Z1, Z1
+	VMINPD        Z0, Z1, Z0
+	ADDQ          $0x08, BX
+	CMPQ          BX, CX
 	JLT           loop
-	VEXTRACTF64X4 $0x01, Z3, Y0
-	VMINPD        Y0, Y3, Y3
-	VEXTRACTF128  $0x01, Y3, X0
-	VMINPD        X0, X3, X3
-	VPERMILPD     $0x01, X3, X0
-	VMINSD        X0, X3, X3
-	MOVSD         X3, least+120(FP)
-	VBROADCASTSD  X3, Z3
-	XORQ          AX, AX
-	XORQ          CX, CX
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMINPD        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMINPD        X1, X0, X0
+	VPERMILPD     $0x01, X0, X1
+	VMINSD        X1, X0, X0
+	MOVSD         X0, least+48(FP)
+	VZEROUPPER
+	RET
+
+DATA numbersAVX512<>+0(SB)/8, $0x0000000000000000
+DATA numbersAVX512<>+8(SB)/8, $0x0000000000000001
+DATA numbersAVX512<>+16(SB)/8, $0x0000000000000002
+DATA numbersAVX512<>+24(SB)/8, $0x0000000000000003
+DATA numbersAVX512<>+32(SB)/8, $0x0000000000000004
+DATA numbersAVX512<>+40(SB)/8, $0x0000000000000005
+DATA numbersAVX512<>+48(SB)/8, $0x0000000000000006
+DATA numbersAVX512<>+56(SB)/8, $0x0000000000000007
+GLOBL numbersAVX512<>(SB), RODATA|NOPTR, $64
+
+// func searchFew64AVX512(cost *float64, n int, price *float64, dist *float64, pred *int32, rowOf *int32, free *[4]uint64, start int, col *int32, length *float64) (least float64, at int, settled int)
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, AVX512VL, BMI, CMOV, SSE2
+TEXT ·searchFew64AVX512(SB), NOSPLIT, $0-104
+	MOVQ         cost+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         price+16(FP), DX
+	MOVQ         dist+24(FP), BX
+	MOVQ         pred+32(FP), SI
+	MOVQ         start+56(FP), DI
+	MOVQ         $0x7ff0000000000000, R8
+	VMOVQ        R8, X9
+	VBROADCASTSD X9, Z9
+	VPCMPEQD     Y8, Y8, Y8
+	MOVQ         $0x00000008, R9
+	VMOVQ        R9, X7
+	VPBROADCASTQ X7, Z7
+	VBROADCASTSD X8, Z8
+	VMOVUPD      numbersAVX512<>+0(SB), Z4
+	XORQ         R8, R8
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
+	IMULQ        CX, DI
+	LEAQ         (AX)(DI*8), DI
+	XORQ         R9, R9
+	VMOVAPD      Z9, Z1
+
+first:
+	VMOVUPD (DI)(R9*8), Z2
+	VSUBPD  (DX)(R9*8), Z2, Z2
+	VMOVUPD Z2, (BX)(R9*8)
+	VMOVDQU Y0, (SI)(R9*4)
+	VMINPD  Z1, Z2, Z1
+	ADDQ    $0x08, R9
+	CMPQ    R9, CX
+	JLT     first
+
+scanned:
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VMINPD        Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VMINPD        X0, X1, X1
+	VPERMILPD     $0x01, X1, X0
+	VMINSD        X0, X1, X1
+	VBROADCASTSD  X1, Z2
+	MOVQ          free+48(FP), DI
+	XORQ          R10, R10
+	XORQ          R12, R12
+	XORQ          R13, R13
+	XORQ          R14, R14
+	XORQ          R15, R15
 
 near:
-	SUBQ   $0x08, DI
-	VCMPPD $0x00, (BX)(DI*8), Z3, K1
-	KMOVB  K1, DX
-	SHLQ   $0x08, AX
-	ORQ    DX, AX
-	CMPQ   DI, $0x40
-	JNE    same
-	MOVQ   AX, CX
-	XORQ   AX, AX
+	SUBQ         $0x08, R9
+	VCMPPD       $0x00, (BX)(R9*8), Z2, K1
+	KMOVB        K1, R11
+	SHLQ         $0x08, R10
+	ORQ          R11, R10
+	TESTQ        $0x0000003f, R9
+	JNZ          near
+	MOVQ         R9, R11
+	SHRQ         $0x03, R11
+	MOVQ         (DI)(R11*1), R11
+	ANDQ         R10, R11
+	CMOVQNE      R11, R14
+	CMOVQNE      R9, R15
+	TESTQ        R10, R10
+	CMOVQNE      R10, R12
+	CMOVQNE      R9, R13
+	XORQ         R10, R10
+	TESTQ        R9, R9
+	JNZ          near
+	VMOVQ        X1, DI
+	TESTQ        R14, R14
+	JNZ          free
+	MOVQ         $0x7ff0000000000000, R11
+	MOVQ         $-1, R9
+	CMPQ         DI, R11
+	JE           end
+	TZCNTQ       R12, R9
+	ADDQ         R13, R9
+	MOVQ         col+64(FP), R10
+	MOVL         R9, (R10)(R8*4)
+	MOVQ         length+72(FP), R10
+	MOVQ         DI, (R10)(R8*8)
+	INCQ         R8
+	MOVQ         rowOf+40(FP), DI
+	MOVLQSX      (DI)(R9*4), DI
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
+	IMULQ        CX, DI
+	LEAQ         (AX)(DI*8), DI
+	VMOVSD       (DI)(R9*8), X3
+	VSUBSD       (DX)(R9*8), X3, X3
+	VSUBSD       X1, X3, X3
+	VBROADCASTSD X3, Z3
+	VMOVQ        R9, X5
+	VPBROADCASTQ X5, Z5
+	VMOVAPD      Z9, Z1
+	VMOVAPD      Z4, Z6
+	XORQ         R9, R9
 
-same:
-	TESTQ DI, DI
-	JNZ   near
-	MOVQ  AX, low+128(FP)
-	MOVQ  CX, high+136(FP)
+scan:
+	VMOVUPD   (DI)(R9*8), Z10
+	VSUBPD    (DX)(R9*8), Z10, Z10
+	VSUBPD    Z3, Z10, Z10
+	VMOVUPD   (BX)(R9*8), Z11
+	VPCMPEQQ  Z6, Z5, K1
+	VMOVAPD   Z8, K1, Z11
+	VCMPPD    $0x11, Z11, Z10, K1
+	VMAXPD    Z2, Z10, K1, Z11
+	VMOVDQU   (SI)(R9*4), Y10
+	VMOVDQA32 Y0, K1, Y10
+	VMOVDQU   Y10, (SI)(R9*4)
+	VMOVUPD   Z11, (BX)(R9*8)
+	VMINPD    Z1, Z11, Z1
+	VPADDQ    Z7, Z6, Z6
+	ADDQ      $0x08, R9
+	CMPQ      R9, CX
+	JLT       scan
+	JMP       scanned
+
+free:
+	TZCNTQ R14, R9
+	ADDQ   R15, R9
+
+end:
+	MOVSD X1, least+80(FP)
+	MOVQ  R9, at+88(FP)
+	MOVQ  R8, settled+96(FP)
 	VZEROUPPER
 	RET
 
@@ -888,65 +997,167 @@ done:
 	VZEROUPPER
 	RET
 
-// func relaxFew64AVX2(x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64, low uint64, high uint64)
+// func leastFew64AVX2(x []float64, price []float64) (least float64)
 // Requires: AVX, AVX2, SSE2
-TEXT ·relaxFew64AVX2(SB), NOSPLIT, $0-144
-	VBROADCASTSD rent+104(FP), Y0
-	VBROADCASTSD floor+112(FP), Y1
-	VBROADCASTSS row+96(FP), Y2
+TEXT ·leastFew64AVX2(SB), NOSPLIT, $0-56
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
 	MOVQ         price_base+24(FP), DX
-	MOVQ         dist_base+48(FP), BX
-	MOVQ         pred_base+72(FP), SI
-	MOVQ         $0x7ff0000000000000, DI
-	VMOVQ        DI, X3
-	VBROADCASTSD X3, Y3
-	XORQ         DI, DI
+	MOVQ         $0x7ff0000000000000, BX
+	VMOVQ        BX, X0
+	VBROADCASTSD X0, Y0
+	XORQ         BX, BX
 
 loop:
-	VMOVUPD      (AX)(DI*8), Y4
-	VSUBPD       (DX)(DI*8), Y4, Y4
-	VSUBPD       Y0, Y4, Y4
-	VMOVUPD      (BX)(DI*8), Y5
-	VCMPPD       $0x11, Y5, Y4, Y6
-	VMAXPD       Y1, Y4, Y4
-	VBLENDVPD    Y6, Y4, Y5, Y5
-	VEXTRACTF128 $0x01, Y6, X4
-	VSHUFPS      $0x88, X4, X6, X4
-	VMOVUPS      (SI)(DI*4), X6
-	VBLENDVPS    X4, X2, X6, X6
-	VMOVUPS      X6, (SI)(DI*4)
-	VMOVUPD      Y5, (BX)(DI*8)
-	VMINPD       Y3, Y5, Y3
-	ADDQ         $0x04, DI
-	CMPQ         DI, CX
+	VMOVUPD      (AX)(BX*8), Y1
+	VSUBPD       (DX)(BX*8), Y1, Y1
+	VMINPD       Y0, Y1, Y0
+	ADDQ         $0x04, BX
+	CMPQ         BX, CX
 	JLT          loop
-	VEXTRACTF128 $0x01, Y3, X0
-	VMINPD       X0, X3, X3
-	VPERMILPD    $0x01, X3, X0
-	VMINSD       X0, X3, X3
-	MOVSD        X3, least+120(FP)
-	VBROADCASTSD X3, Y3
-	XORQ         AX, AX
-	XORQ         CX, CX
+	VEXTRACTF128 $0x01, Y0, X1
+	VMINPD       X1, X0, X0
+	VPERMILPD    $0x01, X0, X1
+	VMINSD       X1, X0, X0
+	MOVSD        X0, least+48(FP)
+	VZEROUPPER
+	RET
+
+DATA numbersAVX2<>+0(SB)/8, $0x0000000000000000
+DATA numbersAVX2<>+8(SB)/8, $0x0000000000000001
+DATA numbersAVX2<>+16(SB)/8, $0x0000000000000002
+DATA numbersAVX2<>+24(SB)/8, $0x0000000000000003
+GLOBL numbersAVX2<>(SB), RODATA|NOPTR, $32
+
+// func searchFew64AVX2(cost *float64, n int, price *float64, dist *float64, pred *int32, rowOf *int32, free *[4]uint64, start int, col *int32, length *float64) (least float64, at int, settled int)
+// Requires: AVX, AVX2, BMI, CMOV, SSE2
+TEXT ·searchFew64AVX2(SB), NOSPLIT, $0-104
+	MOVQ         cost+0(FP), AX
+	MOVQ         n+8(FP), CX
+	MOVQ         price+16(FP), DX
+	MOVQ         dist+24(FP), BX
+	MOVQ         pred+32(FP), SI
+	MOVQ         start+56(FP), DI
+	MOVQ         $0x7ff0000000000000, R8
+	VMOVQ        R8, X8
+	VBROADCASTSD X8, Y8
+	VPCMPEQD     Y0, Y0, Y0
+	MOVQ         $0x00000004, R9
+	VMOVQ        R9, X7
+	VPBROADCASTQ X7, Y7
+	VMOVUPD      numbersAVX2<>+0(SB), Y4
+	XORQ         R8, R8
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
+	IMULQ        CX, DI
+	LEAQ         (AX)(DI*8), DI
+	XORQ         R9, R9
+	VMOVAPD      Y8, Y1
+
+first:
+	VMOVUPD (DI)(R9*8), Y2
+	VSUBPD  (DX)(R9*8), Y2, Y2
+	VMOVUPD Y2, (BX)(R9*8)
+	VMOVDQU X0, (SI)(R9*4)
+	VMINPD  Y1, Y2, Y1
+	ADDQ    $0x04, R9
+	CMPQ    R9, CX
+	JLT     first
+
+scanned:
+	VEXTRACTF128 $0x01, Y1, X0
+	VMINPD       X0, X1, X1
+	VPERMILPD    $0x01, X1, X0
+	VMINSD       X0, X1, X1
+	VBROADCASTSD X1, Y2
+	MOVQ         free+48(FP), DI
+	XORQ         R10, R10
+	XORQ         R12, R12
+	XORQ         R13, R13
+	XORQ         R14, R14
+	XORQ         R15, R15
 
 near:
-	SUBQ      $0x04, DI
-	VCMPPD    $0x00, (BX)(DI*8), Y3, Y0
-	VMOVMSKPD Y0, DX
-	SHLQ      $0x04, AX
-	ORQ       DX, AX
-	CMPQ      DI, $0x40
-	JNE       same
-	MOVQ      AX, CX
-	XORQ      AX, AX
+	SUBQ         $0x04, R9
+	VCMPPD       $0x00, (BX)(R9*8), Y2, Y0
+	VMOVMSKPD    Y0, R11
+	SHLQ         $0x04, R10
+	ORQ          R11, R10
+	TESTQ        $0x0000003f, R9
+	JNZ          near
+	MOVQ         R9, R11
+	SHRQ         $0x03, R11
+	MOVQ         (DI)(R11*1), R11
+	ANDQ         R10, R11
+	CMOVQNE      R11, R14
+	CMOVQNE      R9, R15
+	TESTQ        R10, R10
+	CMOVQNE      R10, R12
+	CMOVQNE      R9, R13
+	XORQ         R10, R10
+	TESTQ        R9, R9
+	JNZ          near
+	VMOVQ        X1, DI
+	TESTQ        R14, R14
+	JNZ          free
+	MOVQ         $0x7ff0000000000000, R11
+	MOVQ         $-1, R9
+	CMPQ         DI, R11
+	JE           end
+	TZCNTQ       R12, R9
+	ADDQ         R13, R9
+	MOVQ         col+64(FP), R10
+	MOVL         R9, (R10)(R8*4)
+	MOVQ         length+72(FP), R10
+	MOVQ         DI, (R10)(R8*8)
+	INCQ         R8
+	MOVQ         rowOf+40(FP), DI
+	MOVLQSX      (DI)(R9*4), DI
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
+	IMULQ        CX, DI
+	LEAQ         (AX)(DI*8), DI
+	VMOVSD       (DI)(R9*8), X3
+	VSUBSD       (DX)(R9*8), X3, X3
+	VSUBSD       X1, X3, X3
+	VBROADCASTSD X3, Y3
+	VMOVQ        R9, X5
+	VPBROADCASTQ X5, Y5
+	VMOVAPD      Y8, Y1
+	VMOVAPD      Y4, Y6
+	XORQ         R9, R9
 
-same:
-	TESTQ DI, DI
-	JNZ   near
-	MOVQ  AX, low+128(FP)
-	MOVQ  CX, high+136(FP)
+scan:
+	VMOVUPD      (DI)(R9*8), Y9
+	VSUBPD       (DX)(R9*8), Y9, Y9
+	VSUBPD       Y3, Y9, Y9
+	VMOVUPD      (BX)(R9*8), Y10
+	VPCMPEQQ     Y6, Y5, Y11
+	VORPD        Y11, Y10, Y10
+	VCMPPD       $0x11, Y10, Y9, Y11
+	VMAXPD       Y2, Y9, Y9
+	VBLENDVPD    Y11, Y9, Y10, Y10
+	VEXTRACTF128 $0x01, Y11, X9
+	VSHUFPS      $0x88, X9, X11, X9
+	VMOVUPS      (SI)(R9*4), X11
+	VBLENDVPS    X9, X0, X11, X11
+	VMOVUPS      X11, (SI)(R9*4)
+	VMOVUPD      Y10, (BX)(R9*8)
+	VMINPD       Y1, Y10, Y1
+	VPADDQ       Y7, Y6, Y6
+	ADDQ         $0x04, R9
+	CMPQ         R9, CX
+	JLT          scan
+	JMP          scanned
+
+free:
+	TZCNTQ R14, R9
+	ADDQ   R15, R9
+
+end:
+	MOVSD X1, least+80(FP)
+	MOVQ  R9, at+88(FP)
+	MOVQ  R8, settled+96(FP)
 	VZEROUPPER
 	RET
 

@@ -19,10 +19,15 @@ func below32AVX512(sign float32, x []float32, limit float32, at []int32, room in
 //go:noescape
 func equal64AVX512(x []float64, value float64, at []int32, room int) (count int, done int)
 
-// relaxFew64AVX512 is relaxFew. The length of x is a multiple of 8, and at least 8.
+// leastFew64AVX512 is leastFew. The length of x is a multiple of 8, and at least 8.
 //
 //go:noescape
-func relaxFew64AVX512(x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64, low uint64, high uint64)
+func leastFew64AVX512(x []float64, price []float64) (least float64)
+
+// searchFew64AVX512 is searchFew. n is the number of columns.
+//
+//go:noescape
+func searchFew64AVX512(cost *float64, n int, price *float64, dist *float64, pred *int32, rowOf *int32, free *[4]uint64, start int, col *int32, length *float64) (least float64, at int, settled int)
 
 // reducedLaneMinima32AVX512 lowers least to the minima of sign·x - v in the lanes. The length of x is a multiple of 64.
 //
@@ -69,10 +74,15 @@ func below32AVX2(sign float32, x []float32, limit float32, at []int32, room int)
 //go:noescape
 func equal64AVX2(x []float64, value float64, at []int32, room int) (count int, done int)
 
-// relaxFew64AVX2 is relaxFew. The length of x is a multiple of 8, and at least 8.
+// leastFew64AVX2 is leastFew. The length of x is a multiple of 8, and at least 8.
 //
 //go:noescape
-func relaxFew64AVX2(x []float64, price []float64, dist []float64, pred []int32, row int32, rent float64, floor float64) (least float64, low uint64, high uint64)
+func leastFew64AVX2(x []float64, price []float64) (least float64)
+
+// searchFew64AVX2 is searchFew. n is the number of columns.
+//
+//go:noescape
+func searchFew64AVX2(cost *float64, n int, price *float64, dist *float64, pred *int32, rowOf *int32, free *[4]uint64, start int, col *int32, length *float64) (least float64, at int, settled int)
 
 // reducedLaneMinima32AVX2 lowers least to the minima of sign·x - v in the lanes. The length of x is a multiple of 64.
 //

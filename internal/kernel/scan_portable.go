@@ -6,7 +6,7 @@ func portableScans[T Float]() scans[T] {
 	return scans[T]{
 		laneMinima: laneMinima[T], below: below[T],
 		reducedLaneMinima: reducedLaneMinima[T], reducedBelow: reducedBelow[T],
-		relax: relax[T], equal: equal, relaxFew: relaxFew,
+		relax: relax[T], equal: equal, leastFew: leastFew, searchFew: searchFew,
 	}
 }
 
@@ -124,17 +124,63 @@ func equalFrom(first int, x []float64, value float64, at []int32, room, count in
 	return count
 }
 
-func relaxFew(x, price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64, low, high uint64) {
-	least = relax(1, x, &Path{Price: price, Dist: dist, Pred: pred}, row, rent, floor)
-	for j, d := range dist {
-		if d != least {
-			continue
+func leastFew(x, price []float64) float64 {
+	least := math.Inf(1)
+	for j, v := range x {
+		least = min(least, v-price[j])
+	}
+	return least
+}
+
+func searchFew(p *FewPath, start int) (least float64, at, settled int) {
+	n := len(p.Price)
+	path := Path{Price: p.Price, Dist: p.Dist, Pred: p.Pred}
+	for j := range p.Dist {
+		p.Dist[j], p.Pred[j] = math.Inf(1), int32(start)
+	}
+	i, rent, least := start, 0.0, math.Inf(-1)
+	for {
+		least = relaxFew(p.Cost[i*n:i*n+n], &path, int32(i), rent, least)
+		at = p.nearest(least)
+		if at < 0 || p.isFree(at) {
+			return least, at, settled
 		}
-		if j < scanGroup {
-			low |= 1 << j
-		} else {
-			high |= 1 << (j - scanGroup)
+		i = int(p.RowOf[at])
+		rent = p.Cost[i*n+at] - p.Price[at] - least
+		p.Col[settled], p.Length[settled] = int32(at), least
+		settled++
+		p.Dist[at] = math.NaN()
+	}
+}
+
+// relaxFew is relax where the distances of settled columns are NaN, and the least distance is that of others.
+func relaxFew(x []float64, p *Path, row int32, rent, floor float64) float64 {
+	least := math.Inf(1)
+	for j, d := range p.Dist {
+		if h := x[j] - p.Price[j] - rent; h < d {
+			d = max(h, floor)
+			p.Dist[j], p.Pred[j] = d, row
+		}
+		if d < least {
+			least = d
 		}
 	}
-	return least, low, high
+	return least
 }
+
+// nearest is the first free column at this distance, or else the first column, or -1 if it is +Inf.
+func (p *FewPath) nearest(least float64) int {
+	first := -1
+	for j, d := range p.Dist {
+		switch {
+		case d != least || math.IsInf(d, 1):
+		case p.isFree(j):
+			return j
+		case first < 0:
+			first = j
+		}
+	}
+	return first
+}
+
+func (p *FewPath) isFree(j int) bool { return p.Free[j/64]>>(j%64)&1 == 1 }

@@ -206,34 +206,116 @@ func checkRelax[T Float](t *testing.T, s *scans[T]) {
 
 func TestRelax(t *testing.T) { eachScans(t, checkRelax[float32], checkRelax[float64]) }
 
-// relaxFew is relax, and its bits are what equal finds.
-func TestRelaxFew(t *testing.T) {
-	rng := rand.New(rand.NewPCG(7, 8))
+func TestLeastFew(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
 	for _, e := range offered() {
-		s := scansNamed[float64](e.name)
 		for n := 8; n <= 2*scanGroup; n += 8 {
-			for range 20 {
-				x := newGuarded[float64](n%7, n)
-				costs(rng, x.data, 1)
-				p, floor, checks := pathCase(rng, n)
-				want := Path{Price: p.Price, Dist: slices.Clone(p.Dist), Pred: slices.Clone(p.Pred)}
-				least := relax(1, x.data, &want, 3, 2, floor)
-				what := fmt.Sprintf("%s, %d elements", e.name, n)
-				got, low, high := s.relaxFew(x.data, p.Price, p.Dist, p.Pred, 3, 2, floor)
-				if got != least || !slices.Equal(p.Pred, want.Pred) {
-					t.Fatalf("%s: least %v by %v, want %v by %v", what, got, p.Pred, least, want.Pred)
-				}
-				sameSlices(t, what, p.Dist, want.Dist)
-				for j, d := range want.Dist {
-					if near := []uint64{low, high}[j/64]>>(j%64)&1 == 1; near != (d == least) {
-						t.Fatalf("%s: column %d near %t at %v, least %v", what, j, near, d, least)
-					}
-				}
-				for _, check := range checks {
-					check(t, what)
-				}
+			x, price := newGuarded[float64](n%7, n), newGuarded[float64](n%3, n)
+			costs(rng, x.data, 1)
+			costs(rng, price.data, -1)
+			if got, want := scansNamed[float64](e.name).leastFew(x.data, price.data), leastFew(x.data, price.data); got != want {
+				t.Fatalf("%s, %d elements: %v, want %v", e.name, n, got, want)
 			}
 		}
+	}
+}
+
+// Whole assignments, one search after another, are the same by every implementation, and optimal: with the prices at the end no row that has a
+// column would have a better one.
+func TestSearchFew(t *testing.T) {
+	for _, e := range offered() {
+		t.Run(e.name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(7, 8))
+			for n := 8; n <= MostFew; n += 8 {
+				for _, m := range []int{n, n - 1, n - 7, n/2 + 1} {
+					checkSearchFew(t, rng, scansNamed[float64](e.name), max(m, n-7), m)
+				}
+			}
+		})
+	}
+}
+
+// checkSearchFew gives columns to m rows of as many or more columns, with forbidden columns up to a multiple of 8.
+func checkSearchFew(t *testing.T, rng *rand.Rand, s *scans[float64], columns, m int) {
+	t.Helper()
+	n := (columns + 7) &^ 7
+	cost, price, dist := newGuarded[float64](columns%7, m*n), newGuarded[float64](columns%5, n), newGuarded[float64](columns%3, n)
+	length := newGuarded[float64](1, n)
+	pred, checkPred := guardedInts(n)
+	col, checkCol := guardedInts(n)
+	costs(rng, cost.data, 1)
+	for i := range m {
+		for j := range n {
+			if j >= columns {
+				cost.data[i*n+j] = math.Inf(1)
+			} else if rng.IntN(3) == 0 {
+				cost.data[i*n+j] += rng.NormFloat64() // ties are not everywhere
+			}
+		}
+	}
+	fillWith(price.data, 0)
+	got := FewPath{Cost: cost.data, Price: price.data, RowOf: make([]int32, n), Dist: dist.data, Pred: pred, Col: col, Length: length.data}
+	want := FewPath{
+		Cost: cost.data, Price: slices.Clone(price.data), RowOf: make([]int32, n), Dist: make([]float64, n), Pred: make([]int32, n),
+		Col: make([]int32, n), Length: make([]float64, n),
+	}
+	for j := range columns {
+		got.Free[j/64] |= 1 << (j % 64)
+	}
+	want.Free = got.Free
+	colOf := make([]int32, m)
+	for i := range m {
+		what := fmt.Sprintf("%d of %d rows, %d columns", i, m, columns)
+		least, at, settled := s.searchFew(&got, i)
+		wantLeast, wantAt, wantSettled := searchFew(&want, i)
+		if least != wantLeast || at != wantAt || settled != wantSettled || !slices.Equal(col[:settled], want.Col[:settled]) {
+			t.Fatalf("%s: %v at %d, %d settled %v; want %v at %d, %d settled %v", what, least, at, settled, col[:settled], wantLeast, wantAt, wantSettled,
+				want.Col[:wantSettled])
+		}
+		sameSlices(t, what, got.Length[:settled], want.Length[:settled])
+		sameSlices(t, what, got.Dist, want.Dist)
+		for _, g := range []guarded[float64]{cost, price, dist, length} {
+			g.check(t, what)
+		}
+		checkPred(t, what)
+		checkCol(t, what)
+		if math.IsInf(least, 1) {
+			return // every way to a free column is forbidden
+		}
+		for _, p := range []*FewPath{&got, &want} {
+			p.Free[at/64] &^= 1 << (at % 64)
+			for k, c := range p.Col[:settled] {
+				p.Price[c] += p.Length[k] - least
+			}
+			for j := int32(at); ; {
+				row := p.Pred[j]
+				p.RowOf[j] = row
+				if int(row) == i {
+					break
+				}
+				j = colOf[row]
+			}
+		}
+		for j := range columns {
+			if got.Free[j/64]>>(j%64)&1 == 0 {
+				colOf[got.RowOf[j]] = int32(j)
+			}
+		}
+		if !slices.Equal(got.RowOf, want.RowOf) {
+			t.Fatalf("%s: rows are %v, want %v", what, got.RowOf, want.RowOf)
+		}
+	}
+	for i, j := range colOf {
+		row := cost.data[i*n : i*n+n]
+		if own, best := row[j]-price.data[j], leastFew(row, price.data); own > best+1e-9 {
+			t.Fatalf("%d rows, %d columns: row %d pays %v, and %v would do", m, columns, i, own, best)
+		}
+	}
+}
+
+func fillWith(x []float64, v float64) {
+	for i := range x {
+		x[i] = v
 	}
 }
 
@@ -281,8 +363,13 @@ func TestScansPanicOnLengths(t *testing.T) {
 		"ReducedBelow":       func() { ReducedBelow(1, three, two, 0, make([]int32, 3), 3) },
 		"ReducedBelow found": func() { ReducedBelow(1, three, three, 0, make([]int32, 2), 3) },
 		"Equal":              func() { Equal(three, 0, make([]int32, 2), 3) },
-		"RelaxFew":           func() { RelaxFew(three, &Path{Price: three, Dist: three, Pred: make([]int32, 3)}, 0, 0, 0) },
-		"Relax":              func() { Relax(1, three, &Path{Price: three, Dist: two}, 0, 0, 0) },
+		"LeastFew":           func() { LeastFew(three, three) },
+		"SearchFew":          func() { SearchFew(&FewPath{Cost: make([]float64, 8), Price: make([]float64, 8)}, 0) },
+		"SearchFew's row": func() {
+			eight, ints := make([]float64, 8), make([]int32, 8)
+			SearchFew(&FewPath{Cost: eight, Price: eight, RowOf: ints, Dist: eight, Pred: ints, Col: ints, Length: eight}, 1)
+		},
+		"Relax": func() { Relax(1, three, &Path{Price: three, Dist: two}, 0, 0, 0) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

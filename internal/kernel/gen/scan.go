@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -33,7 +34,8 @@ func writeScan(g generator) {
 		g.laneMinima(wide)
 		g.below(wide)
 		g.equal(wide)
-		g.relaxFew(wide)
+		g.leastFew(wide)
+		g.searchFew(wide)
 		for _, bytes := range []int{4, 8} {
 			f := &scanFunc{generator: g, wide: wide, bytes: bytes}
 			f.reducedLaneMinima()
@@ -457,57 +459,193 @@ func (g generator) equal(wide bool) {
 	})
 }
 
-// relaxFew is relax of one register at a time, followed by a search for the nearest columns, whose comparisons are joined to two words.
-func (g generator) relaxFew(wide bool) {
+// leastFew is the least reduced cost of a row of few columns.
+func (g generator) leastFew(wide bool) {
 	f := &scanFunc{generator: g, wide: wide, bytes: 8}
-	g.begin("relaxFew64"+suffix(wide),
-		"func(x, price, dist []float64, pred []int32, row int32, rent, floor float64) (least float64, low, high uint64)",
-		"is relaxFew. The length of x is a multiple of 8, and at least 8.")
-	rent, floor := f.broadcast("rent"), f.broadcast("floor")
-	row := g.YMM()
-	g.VBROADCASTSS(g.address("row"), row)
+	g.begin("leastFew64"+suffix(wide), "func(x, price []float64) (least float64)", "is leastFew. The length of x is a multiple of 8, and at least 8.")
 	x := g.Load(g.Param("x").Base(), g.GP64())
 	n := g.Load(g.Param("x").Len(), g.GP64())
 	price := g.Load(g.Param("price").Base(), g.GP64())
-	dist := g.Load(g.Param("dist").Base(), g.GP64())
-	pred := g.Load(g.Param("pred").Base(), g.GP64())
-	least, j := f.vec(), g.GP64()
-	g.MOVQ(operand.U64(0x7ff<<52), j)
-	g.VMOVQ(j, least.AsX())
-	g.VBROADCASTSD(least.AsX(), least)
+	least, j := f.infinity(), g.GP64()
 	g.XORQ(j, j)
 	g.Label("loop")
-	h, d := f.vec(), f.vec()
+	h := f.vec()
 	g.VMOVUPD(operand.Mem{Base: x, Index: j, Scale: 8}, h)
 	g.VSUBPD(operand.Mem{Base: price, Index: j, Scale: 8}, h, h)
-	g.VSUBPD(rent, h, h)
-	g.VMOVUPD(operand.Mem{Base: dist, Index: j, Scale: 8}, d)
-	f.shorten(h, d, floor, row, operand.Mem{Base: pred, Index: j, Scale: 4})
-	g.VMOVUPD(d, operand.Mem{Base: dist, Index: j, Scale: 8})
-	g.VMINPD(least, d, least)
+	g.VMINPD(least, h, least)
 	g.ADDQ(operand.U8(f.lanes()), j)
 	g.CMPQ(j, n)
 	g.JLT(operand.LabelRef("loop"))
 	g.Store(f.leastOf(least), g.Return("least"))
-	g.VBROADCASTSD(least.AsX(), least)
-	low, high, found := g.GP64(), g.GP64(), g.GP64()
-	g.XORQ(low, low)
-	g.XORQ(high, high)
+	g.end()
+}
+
+// infinity is a register of +Inf.
+func (f *scanFunc) infinity() reg.VecVirtual {
+	bits, v := f.GP64(), f.vec()
+	f.MOVQ(operand.U64(0x7ff<<52), bits)
+	f.VMOVQ(bits, v.AsX())
+	f.VBROADCASTSD(v.AsX(), v)
+	return v
+}
+
+// searchFew is a whole search, since with few columns a scan is as short as the way to it and back. The distance of a settled column is NaN, which is
+// neither lowered nor least. It is written by the next scan as it passes, in a whole register: one element written on its own would hold up
+// the load of the register around it until it is in the cache.
+func (g generator) searchFew(wide bool) {
+	f := &scanFunc{generator: g, wide: wide, bytes: 8}
+	lanes := f.lanes()
+	numbers := g.StaticGlobal("numbers" + suffix(wide))
+	g.DataAttributes(attr.RODATA | attr.NOPTR)
+	for i := range lanes {
+		g.AddDatum(8*i, operand.U64(i))
+	}
+	g.begin("searchFew64"+suffix(wide),
+		"func(cost *float64, n int, price, dist *float64, pred, rowOf *int32, free *[4]uint64, start int, col *int32, length *float64) (least float64, at, settled int)",
+		"is searchFew. n is the number of columns.")
+	cost := g.Load(g.Param("cost"), g.GP64())
+	n := g.Load(g.Param("n"), g.GP64())
+	price := g.Load(g.Param("price"), g.GP64())
+	dist := g.Load(g.Param("dist"), g.GP64())
+	pred := g.Load(g.Param("pred"), g.GP64())
+	row := g.GP64()
+	g.Load(g.Param("start"), row)
+	count, j, x := g.GP64(), g.GP64(), g.GP64()
+	rows, least, floor, rent, number, settled := g.YMM(), f.vec(), f.vec(), f.vec(), f.vec(), f.vec()
+	last, step, nan := f.vec(), f.vec(), f.vec()
+	infinity := f.infinity()
+	element := func(base reg.Register) operand.Mem { return operand.Mem{Base: base, Index: j, Scale: 8} }
+	// begin makes the scan of row ready, and scan ends its loop.
+	begin := func() {
+		g.VMOVD(row.As32(), rows.AsX())
+		g.VPBROADCASTD(rows.AsX(), rows)
+		g.MOVQ(row, x)
+		g.IMULQ(n, x)
+		g.LEAQ(operand.Mem{Base: cost, Index: x, Scale: 8}, x)
+	}
+	next := func(label string) {
+		g.ADDQ(operand.U8(lanes), j)
+		g.CMPQ(j, n)
+		g.JLT(operand.LabelRef(label))
+	}
+
+	g.VPCMPEQD(nan.AsY(), nan.AsY(), nan.AsY())
+	g.MOVQ(operand.U32(lanes), j)
+	g.VMOVQ(j, step.AsX())
+	g.VPBROADCASTQ(step.AsX(), step)
+	if wide {
+		g.VBROADCASTSD(nan.AsX(), nan)
+	}
+	g.VMOVUPD(numbers, number)
+	g.XORQ(count, count)
+	begin()
+	g.XORQ(j, j)
+	f.copy(infinity, least)
+	g.Label("first")
+	h := f.vec()
+	g.VMOVUPD(element(x), h)
+	g.VSUBPD(element(price), h, h)
+	g.VMOVUPD(h, element(dist))
+	if wide {
+		g.VMOVDQU(rows, operand.Mem{Base: pred, Index: j, Scale: 4})
+	} else {
+		g.VMOVDQU(rows.AsX(), operand.Mem{Base: pred, Index: j, Scale: 4})
+	}
+	g.VMINPD(least, h, least)
+	next("first")
+
+	g.Label("scanned")
+	f.leastOf(least)
+	g.VBROADCASTSD(least.AsX(), floor)
+	// Words of 64 columns from the last to the first, so that what is kept is of the first word that has any.
+	free := g.Load(g.Param("free"), g.GP64())
+	word, found, offered := g.GP64(), g.GP64(), g.GP64()
+	nearest, nearestFirst, nearestFree, freeFirst := g.GP64(), g.GP64(), g.GP64(), g.GP64()
+	for _, r := range []reg.GPVirtual{word, nearest, nearestFirst, nearestFree, freeFirst} {
+		g.XORQ(r, r)
+	}
 	g.Label("near")
-	g.SUBQ(operand.U8(f.lanes()), j)
-	f.equalTo(least, operand.Mem{Base: dist, Index: j, Scale: 8}, found)
-	g.SHLQ(operand.U8(f.lanes()), low)
-	g.ORQ(found, low)
-	g.CMPQ(j, operand.U8(group))
-	g.JNE(operand.LabelRef("same"))
-	g.MOVQ(low, high)
-	g.XORQ(low, low)
-	g.Label("same")
+	g.SUBQ(operand.U8(lanes), j)
+	f.equalTo(floor, element(dist), found)
+	g.SHLQ(operand.U8(lanes), word)
+	g.ORQ(found, word)
+	g.TESTQ(operand.U32(group-1), j)
+	g.JNZ(operand.LabelRef("near"))
+	g.MOVQ(j, offered)
+	g.SHRQ(operand.U8(3), offered)
+	g.MOVQ(operand.Mem{Base: free, Index: offered, Scale: 1}, offered)
+	g.ANDQ(word, offered)
+	g.CMOVQNE(offered, nearestFree)
+	g.CMOVQNE(j, freeFirst)
+	g.TESTQ(word, word)
+	g.CMOVQNE(word, nearest)
+	g.CMOVQNE(j, nearestFirst)
+	g.XORQ(word, word)
 	g.TESTQ(j, j)
 	g.JNZ(operand.LabelRef("near"))
-	g.Store(low, g.Return("low"))
-	g.Store(high, g.Return("high"))
+
+	bits := g.GP64()
+	g.VMOVQ(least.AsX(), bits)
+	g.TESTQ(nearestFree, nearestFree)
+	g.JNZ(operand.LabelRef("free"))
+	g.MOVQ(operand.U64(0x7ff<<52), found)
+	g.MOVQ(operand.I32(-1), j)
+	g.CMPQ(bits, found)
+	g.JE(operand.LabelRef("end"))
+	g.TZCNTQ(nearest, j)
+	g.ADDQ(nearestFirst, j)
+	list := g.Load(g.Param("col"), g.GP64())
+	g.MOVL(j.As32(), operand.Mem{Base: list, Index: count, Scale: 4})
+	list = g.Load(g.Param("length"), g.GP64())
+	g.MOVQ(bits, operand.Mem{Base: list, Index: count, Scale: 8})
+	g.INCQ(count)
+	list = g.Load(g.Param("rowOf"), g.GP64())
+	g.MOVLQSX(operand.Mem{Base: list, Index: j, Scale: 4}, row)
+	begin()
+	g.VMOVSD(element(x), rent.AsX())
+	g.VSUBSD(element(price), rent.AsX(), rent.AsX())
+	g.VSUBSD(least.AsX(), rent.AsX(), rent.AsX())
+	g.VBROADCASTSD(rent.AsX(), rent)
+	g.VMOVQ(j, settled.AsX())
+	g.VPBROADCASTQ(settled.AsX(), settled)
+	f.copy(infinity, least)
+	f.copy(number, last)
+	g.XORQ(j, j)
+	g.Label("scan")
+	h, d := f.vec(), f.vec()
+	g.VMOVUPD(element(x), h)
+	g.VSUBPD(element(price), h, h)
+	g.VSUBPD(rent, h, h)
+	g.VMOVUPD(element(dist), d)
+	if wide {
+		is := g.K()
+		g.VPCMPEQQ(last, settled, is)
+		g.VMOVAPD(nan, is, d)
+	} else {
+		is := f.vec()
+		g.VPCMPEQQ(last, settled, is)
+		g.VORPD(is, d, d) // all bits set is a NaN
+	}
+	f.shorten(h, d, floor, rows, operand.Mem{Base: pred, Index: j, Scale: 4})
+	g.VMOVUPD(d, element(dist))
+	g.VMINPD(least, d, least)
+	g.VPADDQ(step, last, last)
+	next("scan")
+	g.JMP(operand.LabelRef("scanned"))
+
+	g.Label("free")
+	g.TZCNTQ(nearestFree, j)
+	g.ADDQ(freeFirst, j)
+	g.Label("end")
+	g.Store(least.AsX(), g.Return("least"))
+	g.Store(j, g.Return("at"))
+	g.Store(count, g.Return("settled"))
 	g.end()
+}
+
+// copy moves one register to another.
+func (f *scanFunc) copy(from, to reg.VecVirtual) {
+	f.VMOVAPD(from, to)
 }
 
 // equalTo sets the bits of found where elements in memory equal the value.
