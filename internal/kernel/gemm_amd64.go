@@ -22,6 +22,31 @@ func engineAVX2() engine[float32] {
 	}
 }
 
+// rowMask is the masks of all numbers of lines: those of h lines begin at 32-h.
+var rowMask = func() (m [64]int32) {
+	for i := range 32 {
+		m[i] = -1
+	}
+	return m
+}()
+
+func packSomeRowsAVX2(dst []float32, width, have int, src []float32, ld, depth int) {
+	if depth == 0 {
+		return
+	}
+	mask := &rowMask[32-have]
+	switch width {
+	case 6:
+		packSomeRows6AVX2(dst, src, ld, depth, mask)
+	case 12:
+		packSomeRows12AVX2(dst, src, ld, depth, mask)
+	case 16:
+		packSomeRows16AVX2(dst, src, ld, depth, mask)
+	default:
+		packSomeRows32AVX2(dst, src, ld, depth, mask)
+	}
+}
+
 // packLinesAVX2 transposes four lines at a time, the last four together with what is left over, and leaves fewer lines and depths to Go.
 func packLinesAVX2(dst []float32, width, have int, src []float32, ld, depth int) {
 	quads, sixteens := have/4, depth/16
@@ -32,6 +57,13 @@ func packLinesAVX2(dst []float32, width, have int, src []float32, ld, depth int)
 			packQuadsAVX2(dst[first:], width, src[first*ld:], ld, 1, sixteens)
 		}
 		done = 16 * sixteens
+	}
+	if fours := (depth - done) / 4; quads > 0 && fours > 0 {
+		packFoursAVX2(dst[done*width:], width, src[done:], ld, quads, fours)
+		if first := have - 4; first > 4*(quads-1) {
+			packFoursAVX2(dst[done*width+first:], width, src[first*ld+done:], ld, 1, fours)
+		}
+		done += 4 * fours
 	}
 	if done < depth {
 		for i := range have {
@@ -46,7 +78,7 @@ func packLinesAVX2(dst []float32, width, have int, src []float32, ld, depth int)
 func packRowsAVX2(dst []float32, width, have int, src []float32, ld, depth int) {
 	switch {
 	case have < width:
-		packRows(dst, width, have, src, ld, depth)
+		packSomeRowsAVX2(dst, width, have, src, ld, depth)
 	case width == 6:
 		packRows6AVX2(dst, src, ld, depth)
 	case width == 12:

@@ -79,6 +79,52 @@ quad:
 	VZEROUPPER
 	RET
 
+// func packFoursAVX2(dst []float32, width int, src []float32, ld int, quads int, fours int)
+// Requires: AVX
+TEXT ·packFoursAVX2(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ width+24(FP), CX
+	MOVQ src_base+32(FP), DX
+	MOVQ ld+56(FP), BX
+	MOVQ quads+64(FP), SI
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	LEAQ (CX)(CX*2), DI
+	LEAQ (BX)(BX*2), R8
+
+quad:
+	MOVQ DX, R9
+	MOVQ AX, R10
+	MOVQ fours+72(FP), R11
+
+four:
+	VMOVUPS   (R9), X0
+	VMOVUPS   (R9)(BX*1), X1
+	VMOVUPS   (R9)(BX*2), X2
+	VMOVUPS   (R9)(R8*1), X3
+	VUNPCKLPS X1, X0, X4
+	VUNPCKHPS X1, X0, X1
+	VUNPCKLPS X3, X2, X0
+	VUNPCKHPS X3, X2, X2
+	VUNPCKLPD X0, X4, X3
+	VMOVUPS   X3, (R10)
+	VUNPCKHPD X0, X4, X3
+	VMOVUPS   X3, (R10)(CX*1)
+	VUNPCKLPD X2, X1, X3
+	VMOVUPS   X3, (R10)(CX*2)
+	VUNPCKHPD X2, X1, X3
+	VMOVUPS   X3, (R10)(DI*1)
+	ADDQ      $+16, R9
+	LEAQ      (R10)(CX*4), R10
+	DECQ      R11
+	JNZ       four
+	LEAQ      (DX)(BX*4), DX
+	ADDQ      $+16, AX
+	DECQ      SI
+	JNZ       quad
+	VZEROUPPER
+	RET
+
 // func packRows6AVX2(dst []float32, src []float32, ld int, depth int)
 // Requires: AVX
 TEXT ·packRows6AVX2(SB), NOSPLIT, $0-64
@@ -97,6 +143,30 @@ row:
 	ADDQ    $+24, AX
 	DECQ    BX
 	JNZ     row
+	VZEROUPPER
+	RET
+
+// func packSomeRows6AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
+// Requires: AVX
+TEXT ·packSomeRows6AVX2(SB), NOSPLIT, $0-72
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    src_base+24(FP), CX
+	MOVQ    ld+48(FP), DX
+	MOVQ    depth+56(FP), BX
+	MOVQ    mask+64(FP), SI
+	SHLQ    $0x02, DX
+	VMOVUPS (SI), X0
+	VMOVSD  16(SI), X1
+
+row:
+	VMASKMOVPS (CX), X0, X2
+	VMOVUPS    X2, (AX)
+	VMASKMOVPS 16(CX), X1, X2
+	VMOVSD     X2, 16(AX)
+	ADDQ       DX, CX
+	ADDQ       $+24, AX
+	DECQ       BX
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -121,6 +191,30 @@ row:
 	VZEROUPPER
 	RET
 
+// func packSomeRows12AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
+// Requires: AVX
+TEXT ·packSomeRows12AVX2(SB), NOSPLIT, $0-72
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    src_base+24(FP), CX
+	MOVQ    ld+48(FP), DX
+	MOVQ    depth+56(FP), BX
+	MOVQ    mask+64(FP), SI
+	SHLQ    $0x02, DX
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), X1
+
+row:
+	VMASKMOVPS (CX), Y0, Y2
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS 32(CX), X1, X2
+	VMOVUPS    X2, 32(AX)
+	ADDQ       DX, CX
+	ADDQ       $+48, AX
+	DECQ       BX
+	JNZ        row
+	VZEROUPPER
+	RET
+
 // func packRows16AVX2(dst []float32, src []float32, ld int, depth int)
 // Requires: AVX
 TEXT ·packRows16AVX2(SB), NOSPLIT, $0-64
@@ -139,6 +233,30 @@ row:
 	ADDQ    $+64, AX
 	DECQ    BX
 	JNZ     row
+	VZEROUPPER
+	RET
+
+// func packSomeRows16AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
+// Requires: AVX
+TEXT ·packSomeRows16AVX2(SB), NOSPLIT, $0-72
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    src_base+24(FP), CX
+	MOVQ    ld+48(FP), DX
+	MOVQ    depth+56(FP), BX
+	MOVQ    mask+64(FP), SI
+	SHLQ    $0x02, DX
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+
+row:
+	VMASKMOVPS (CX), Y0, Y2
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS 32(CX), Y1, Y2
+	VMOVUPS    Y2, 32(AX)
+	ADDQ       DX, CX
+	ADDQ       $+64, AX
+	DECQ       BX
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -164,5 +282,35 @@ row:
 	ADDQ    $+128, AX
 	DECQ    BX
 	JNZ     row
+	VZEROUPPER
+	RET
+
+// func packSomeRows32AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
+// Requires: AVX
+TEXT ·packSomeRows32AVX2(SB), NOSPLIT, $0-72
+	MOVQ    dst_base+0(FP), AX
+	MOVQ    src_base+24(FP), CX
+	MOVQ    ld+48(FP), DX
+	MOVQ    depth+56(FP), BX
+	MOVQ    mask+64(FP), SI
+	SHLQ    $0x02, DX
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 96(SI), Y3
+
+row:
+	VMASKMOVPS (CX), Y0, Y4
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS 32(CX), Y1, Y4
+	VMOVUPS    Y4, 32(AX)
+	VMASKMOVPS 64(CX), Y2, Y4
+	VMOVUPS    Y4, 64(AX)
+	VMASKMOVPS 96(CX), Y3, Y4
+	VMOVUPS    Y4, 96(AX)
+	ADDQ       DX, CX
+	ADDQ       $+128, AX
+	DECQ       BX
+	JNZ        row
 	VZEROUPPER
 	RET

@@ -9,22 +9,47 @@ package kernel
 //go:noescape
 func packQuadsAVX2(dst []float32, width int, src []float32, ld int, quads int, sixteens int)
 
+// packFoursAVX2 packs 4*quads lines of depth 4*fours: dst[p*width+i] = src[i*ld+p].
+//
+//go:noescape
+func packFoursAVX2(dst []float32, width int, src []float32, ld int, quads int, fours int)
+
 // packRows6AVX2 packs 6 lines: dst[p*6+i] = src[p*ld+i].
 //
 //go:noescape
 func packRows6AVX2(dst []float32, src []float32, ld int, depth int)
+
+// packSomeRows6AVX2 is packRows6AVX2 of the lines whose mask, of 6 elements, is negative. Others are zero, and not read.
+//
+//go:noescape
+func packSomeRows6AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
 
 // packRows12AVX2 packs 12 lines: dst[p*12+i] = src[p*ld+i].
 //
 //go:noescape
 func packRows12AVX2(dst []float32, src []float32, ld int, depth int)
 
+// packSomeRows12AVX2 is packRows12AVX2 of the lines whose mask, of 12 elements, is negative. Others are zero, and not read.
+//
+//go:noescape
+func packSomeRows12AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
+
 // packRows16AVX2 packs 16 lines: dst[p*16+i] = src[p*ld+i].
 //
 //go:noescape
 func packRows16AVX2(dst []float32, src []float32, ld int, depth int)
 
+// packSomeRows16AVX2 is packRows16AVX2 of the lines whose mask, of 16 elements, is negative. Others are zero, and not read.
+//
+//go:noescape
+func packSomeRows16AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
+
 // packRows32AVX2 packs 32 lines: dst[p*32+i] = src[p*ld+i].
 //
 //go:noescape
 func packRows32AVX2(dst []float32, src []float32, ld int, depth int)
+
+// packSomeRows32AVX2 is packRows32AVX2 of the lines whose mask, of 32 elements, is negative. Others are zero, and not read.
+//
+//go:noescape
+func packSomeRows32AVX2(dst []float32, src []float32, ld int, depth int, mask *int32)
