@@ -14,9 +14,7 @@ type engine[T Float] struct {
 	multiply func(depth int, a, b, c []T, ldc int, accumulate bool)
 	// multiplyHalf does so for the left nr/2 columns only, with the same operations on each element.
 	multiplyHalf func(depth int, a, b, c []T, ldc int, accumulate bool)
-	// few is the number of rows of a shorter tile, computed from the same panels with the same operations on each element; 0 where there is none.
-	few                       int
-	multiplyFew, multiplyLeft func(depth int, a, b, c []T, ldc int, accumulate bool) // all columns, the left nr/2
+	short []shortTile[T] // the lowest first
 	// packLines makes a panel of lines that run along the depth, dst[p*width+i] = src[i*ld+p], of which the first have exist and the others
 	// are zero.
 	packLines func(dst []T, width, have int, src []T, ld, depth int)
@@ -24,6 +22,12 @@ type engine[T Float] struct {
 	packRows func(dst []T, width, have int, src []T, ld, depth int)
 	// prefetch asks for the first lines of a panel, a cache line of 64 bytes each; nil where nothing is gained by it.
 	prefetch func(x []T, lines int)
+}
+
+// A shortTile is a tile of fewer rows, computed from the same panels with the same operations on each element.
+type shortTile[T Float] struct {
+	rows                   int
+	multiply, multiplyHalf func(depth int, a, b, c []T, ldc int, accumulate bool) // all columns, the left nr/2
 }
 
 // blocking is the sizes of the blocks of Goto's algorithm, in elements. The depth is the only one results depend on.
@@ -36,16 +40,18 @@ type blocking struct {
 
 // smallest is the kernel of the smallest tile that holds rows x cols, and its size.
 func (e *engine[T]) smallest(rows, cols int) (multiply func(depth int, a, b, c []T, ldc int, accumulate bool), height, width int) {
-	half := cols <= e.nr/2
-	switch {
-	case rows <= e.few && half:
-		return e.multiplyLeft, e.few, e.nr / 2
-	case rows <= e.few:
-		return e.multiplyFew, e.few, e.nr
-	case half:
-		return e.multiplyHalf, e.mr, e.nr / 2
+	height, width = e.mr, e.nr
+	multiply, multiplyHalf := e.multiply, e.multiplyHalf
+	for i := range e.short {
+		if t := &e.short[i]; rows <= t.rows {
+			multiply, multiplyHalf, height = t.multiply, t.multiplyHalf, t.rows
+			break
+		}
 	}
-	return e.multiply, e.mr, e.nr
+	if cols <= e.nr/2 {
+		return multiplyHalf, height, e.nr / 2
+	}
+	return multiply, height, width
 }
 
 const (

@@ -14,6 +14,26 @@ func multiply12x32AVX512(depth int, a []float32, b []float32, c []float32, ldc i
 //go:noescape
 func multiply12x16AVX512(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
 
+// multiply4x32AVX512 computes a 4 x 32 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply4x32AVX512(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
+// multiply4x16AVX512 computes a 4 x 16 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply4x16AVX512(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
+// multiply8x32AVX512 computes a 8 x 32 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply8x32AVX512(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
+// multiply8x16AVX512 computes a 8 x 16 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiply8x16AVX512(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
+
 // multiply6x16AVX2 computes a 6 x 16 tile of c, or adds to it, from panels of a and b.
 //
 //go:noescape

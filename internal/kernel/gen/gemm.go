@@ -37,6 +37,10 @@ func writeGemm(g generator) {
 	// 24 accumulators cover the latency of the two 512-bit multipliers of the widest cores, and leave registers for two vectors of B.
 	g.microKernel(avx512, 12, 12, 2, 2, 4)
 	g.microKernel(avx512, 12, 12, 1, 2, 4)
+	for _, rows := range []int{4, 8} {
+		g.microKernel(avx512, rows, 12, 2, 2, 4)
+		g.microKernel(avx512, rows, 12, 1, 2, 4)
+	}
 	// 12 accumulators, two vectors of B and two broadcast elements of A fill the 16 registers.
 	g.microKernel(avx2, 6, 6, 2, 2, 8)
 	g.microKernel(avx2, 6, 6, 1, 2, 8)
