@@ -14,7 +14,7 @@ type engine[T Float] struct {
 	multiply func(depth int, a, b, c []T, ldc int, accumulate bool)
 	// multiplyHalf does so for the left nr/2 columns only, with the same operations on each element.
 	multiplyHalf func(depth int, a, b, c []T, ldc int, accumulate bool)
-	short []shortTile[T] // the lowest first
+	short        []shortTile[T] // the lowest first
 	// packLines makes a panel of lines that run along the depth, dst[p*width+i] = src[i*ld+p], of which the first have exist and the others
 	// are zero.
 	packLines func(dst []T, width, have int, src []T, ld, depth int)
