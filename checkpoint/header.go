@@ -34,16 +34,15 @@ type header struct {
 
 // parseHeader reads a header that is followed by dataSize bytes.
 func parseHeader(text []byte, dataSize int64) (*header, error) {
-	if err := checkText(text); err != nil {
+	p, err := newParser("header", text)
+	if err != nil {
 		return nil, err
 	}
-	p := &parser{dec: json.NewDecoder(bytes.NewReader(text))}
-	p.dec.UseNumber()
 	h := &header{}
-	err := p.object("header", func(key string) error {
+	err = p.object(p.what, func(key string) error {
 		if key == metadataKey {
 			var err error
-			h.metadata, err = p.metadata()
+			h.metadata, err = p.strings(metadataKey)
 			return err
 		}
 		s, err := p.span()
@@ -60,21 +59,21 @@ func parseHeader(text []byte, dataSize int64) (*header, error) {
 	return h, h.checkCover(dataSize)
 }
 
-// checkText finds what makes a header no JSON object at all, so that the parser after it meets well-formed text only.
-func checkText(text []byte) error {
+// checkText finds what makes a text no JSON object at all, so that the parser after it meets well-formed text only.
+func checkText(what string, text []byte) error {
 	switch {
 	case len(text) == 0:
-		return malformed("header is empty")
+		return malformed("%s is empty", what)
 	case text[0] != '{':
-		return malformed("header starts with %q, not with '{'", text[0])
+		return malformed("%s starts with %q, not with '{'", what, text[0])
 	case !utf8.Valid(text):
-		return malformed("header is not valid UTF-8")
+		return malformed("%s is not valid UTF-8", what)
 	case !json.Valid(text):
 		var raw json.RawMessage
 		err := json.Unmarshal(text, &raw)
-		return malformed("header is not valid JSON: %v", err)
+		return malformed("%s is not valid JSON: %v", what, err)
 	case hasLoneSurrogate(text):
-		return malformed("header has half of a UTF-16 surrogate pair in a string")
+		return malformed("%s has half of a UTF-16 surrogate pair in a string", what)
 	}
 	return nil
 }
@@ -113,14 +112,27 @@ func unicodeEscape(text []byte) (rune, bool) {
 	return rune(r), err == nil
 }
 
-// parser reads the tokens of a valid JSON text by the schema of a header. It recurses no deeper than the schema does.
-type parser struct{ dec *json.Decoder }
+// parser reads the tokens of a valid JSON text by a schema. It recurses no deeper than the schema does.
+type parser struct {
+	what string // the text, for messages
+	dec  *json.Decoder
+}
+
+// newParser checks that a text is a JSON object and no name in it is ambiguous.
+func newParser(what string, text []byte) (*parser, error) {
+	if err := checkText(what, text); err != nil {
+		return nil, err
+	}
+	p := &parser{what, json.NewDecoder(bytes.NewReader(text))}
+	p.dec.UseNumber()
+	return p, nil
+}
 
 // token cannot fail on text that checkText has passed; the error is kept all the same, since a panic here would be a file's doing.
 func (p *parser) token() (json.Token, error) {
 	t, err := p.dec.Token()
 	if err != nil {
-		return nil, malformed("header is not valid JSON: %v", err)
+		return nil, malformed("%s is not valid JSON: %v", p.what, err)
 	}
 	return t, nil
 }
@@ -222,10 +234,11 @@ func clip(number string) string {
 	return number
 }
 
-func (p *parser) metadata() (map[string]string, error) {
+// strings reads an object whose values are strings.
+func (p *parser) strings(what string) (map[string]string, error) {
 	m := map[string]string{}
-	err := p.object(metadataKey, func(key string) error {
-		value, err := p.string(metadataKey + " value of " + quote(key))
+	err := p.object(what, func(key string) error {
+		value, err := p.string(what + " value of " + quote(key))
 		m[key] = value
 		return err
 	})

@@ -12,10 +12,8 @@ import (
 
 // Safetensors is an open safetensors file. It may be read from several goroutines at once.
 type Safetensors struct {
-	name   string // of the file, for messages
-	file   io.ReaderAt
-	closer io.Closer // nil when the file is the caller's
-	data   int64     // where the data begins
+	source
+	data   int64 // where the data begins
 	header *header
 	index  map[string]int
 }
@@ -28,23 +26,30 @@ func OpenSafetensors(path string) (*Safetensors, error) {
 	if err != nil {
 		return nil, reading(path, err)
 	}
-	s, err := NewSafetensors(path, f, size)
+	s, err := openSafetensors(source{name: path, file: f, size: size, closer: f})
 	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, reading(path, err)
 	}
-	s.closer = f
 	return s, nil
 }
 
 // NewSafetensors reads and checks the header of a file of size bytes that is already open or in memory. The name is for messages. The file stays
 // the caller's: it must not be closed before the last tensor is read, and Close leaves it open.
 func NewSafetensors(name string, file io.ReaderAt, size int64) (*Safetensors, error) {
-	h, dataAt, err := readHeader(file, size)
+	s, err := openSafetensors(source{name: name, file: file, size: size})
 	if err != nil {
 		return nil, reading(name, err)
 	}
-	s := &Safetensors{name: name, file: file, data: dataAt, header: h, index: make(map[string]int, len(h.spans))}
+	return s, nil
+}
+
+func openSafetensors(src source) (*Safetensors, error) {
+	h, dataAt, err := readHeader(src.file, src.size)
+	if err != nil {
+		return nil, err
+	}
+	s := &Safetensors{source: src, data: dataAt, header: h, index: make(map[string]int, len(h.spans))}
 	for i, sp := range h.spans {
 		s.index[sp.Name] = i
 	}
@@ -127,20 +132,5 @@ func (s *Safetensors) read(sp *span) (*tensor.Tensor, error) {
 	if err := readFull(s.file, data, s.data+int64(sp.begin)); err != nil {
 		return nil, err
 	}
-	t, err := tensor.FromBytes(sp.DType, sp.Shape, data)
-	if err != nil {
-		return nil, malformed("%v", err)
-	}
-	return t, nil
-}
-
-// Close closes the file if [OpenSafetensors] opened it.
-func (s *Safetensors) Close() error {
-	if s.closer == nil {
-		return nil
-	}
-	if err := s.closer.Close(); err != nil {
-		return reading(s.name, cause(err))
-	}
-	return nil
+	return fromBytes(sp.Info, data)
 }

@@ -22,6 +22,8 @@ var ErrNoGraph = errors.New("the network's graph is not known: the file's metada
 type Options struct {
 	// Arch names a built-in architecture; its sizes are read from the tensors' shapes. It overrules the file's metadata.
 	Arch string
+	// Key is where in a file of PyTorch the state dict is, see [checkpoint.OpenOptions].
+	Key string
 }
 
 // Model is an opened checkpoint. Its methods are safe for concurrent use once it is open; Close it.
@@ -37,9 +39,9 @@ type Model struct {
 	params map[string]*tensor.Tensor
 }
 
-// Open opens a checkpoint, reads its header and builds its graph. The tensors' data is read later.
+// Open opens a checkpoint of any format, reads all but its tensors and builds its graph. The tensors' data is read later.
 func Open(path string, opt Options) (*Model, error) {
-	r, err := checkpoint.OpenSafetensors(path)
+	r, err := checkpoint.Open(path, checkpoint.OpenOptions{Key: opt.Key})
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +109,9 @@ func (m *Model) Infos() []checkpoint.Info { return m.reader.Infos() }
 
 // Metadata is the file's own.
 func (m *Model) Metadata() map[string]string { return maps.Clone(m.reader.Metadata()) }
+
+// Form is how the file holds its tensors, for writing another like it.
+func (m *Model) Form() checkpoint.Form { return checkpoint.FormOf(m.reader) }
 
 // Shapes are the tensors' shapes by name.
 func (m *Model) Shapes() map[string]tensor.Shape {

@@ -25,7 +25,7 @@ var (
 
 // modelFlags say how to understand model files.
 type modelFlags struct {
-	arch, symmetry string
+	arch, key, symmetry string
 	noVerify       bool
 }
 
@@ -33,6 +33,7 @@ func (m *modelFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&m.arch, "arch", "",
 		"architecture of files that do not name their own: "+strings.Join(architectures, ", ")+"; sizes are read from the tensors")
 	choices(c, "arch", architectures...)
+	c.Flags().StringVar(&m.key, "key", "", "where the state dict is in a file of PyTorch that holds more than one: `KEY`s with dots between them, or . for the top")
 }
 
 func (m *modelFlags) registerSymmetry(c *cobra.Command) {
@@ -44,7 +45,7 @@ func (m *modelFlags) open(path string) (*model.Model, error) {
 	if m.arch != "" && !zoo.Known(m.arch) {
 		return nil, usagef("unknown architecture %q; known: %s", m.arch, strings.Join(architectures, ", "))
 	}
-	return model.Open(path, model.Options{Arch: m.arch})
+	return model.Open(path, model.Options{Arch: m.arch, Key: m.key})
 }
 
 // openFinite opens a model whose values are all finite.

@@ -1,0 +1,127 @@
+package checkpoint
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Format is a kind of file.
+type Format string
+
+// The formats. The zero value stands for FormatSafetensors.
+const (
+	FormatSafetensors Format = "safetensors"
+	FormatTorch       Format = "pytorch" // of torch.save: a zip since version 1.6, before that a sequence of pickles
+	FormatNPZ         Format = "npz"     // of numpy.savez: a zip of .npy
+	FormatSharded     Format = "sharded" // several safetensors, and an index in JSON that says which holds what
+)
+
+// endings are the formats by the endings of names. The first of a format is the usual one.
+var endings = []struct {
+	ending string
+	format Format
+}{
+	{".safetensors", FormatSafetensors},
+	{".pt", FormatTorch}, {".pth", FormatTorch}, {".bin", FormatTorch}, {".ckpt", FormatTorch},
+	{".npz", FormatNPZ},
+	{".index.json", FormatSharded},
+}
+
+// FormatOfName returns the format that the ending of a file's name stands for, whatever the case of its letters; not ok where it stands for none.
+func FormatOfName(path string) (format Format, ok bool) {
+	path = strings.ToLower(path)
+	for _, e := range endings {
+		if strings.HasSuffix(path, e.ending) {
+			return e.format, true
+		}
+	}
+	return "", false
+}
+
+// Form is how a file holds its tensors: the format, and what a file of that format has beside tensors, so that another can be written in the
+// same form. The zero value is that of a plain safetensors file.
+type Form struct {
+	Format Format
+
+	torch *torchForm
+}
+
+// FormOf returns the form of an open file.
+func FormOf(r Reader) Form {
+	if f, ok := r.(interface{ Form() Form }); ok {
+		return f.Form()
+	}
+	return Form{Format: FormatSafetensors}
+}
+
+// At returns the form that a file of this name is written in: f's, unless the ending of the name says otherwise.
+func (f Form) At(path string) Form {
+	if format, ok := FormatOfName(path); ok && format != f.Format {
+		return Form{Format: format}
+	}
+	if f.Format == "" {
+		f.Format = FormatSafetensors
+	}
+	return f
+}
+
+// OpenOptions say how to read a file.
+type OpenOptions struct {
+	// Key is where in a file of PyTorch the state dict is: keys with dots between them, as in "checkpoint.model", or "." for the dictionary that
+	// the file holds itself. Without one the only dictionary that holds tensors is taken, and more than one is an error that lists them. Files of
+	// other formats have no keys, and are read whole.
+	Key string
+}
+
+// Open opens a file of any of the formats, which its content tells. Everything but the tensors' data is read and checked.
+func Open(path string, opt OpenOptions) (Reader, error) {
+	f, size, err := openRegular(path)
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	r, err := open(source{name: path, file: f, size: size, closer: f}, opt)
+	if err != nil {
+		f.Close()
+		return nil, reading(path, err)
+	}
+	return r, nil
+}
+
+// NewReader is [Open] for a file of size bytes that is already open or in memory, and in one piece. The name is for messages. The file stays the
+// caller's: it must not be closed before the last tensor is read, and Close leaves it open.
+func NewReader(name string, file io.ReaderAt, size int64, opt OpenOptions) (Reader, error) {
+	r, err := open(source{name: name, file: file, size: size}, opt)
+	if err != nil {
+		return nil, reading(name, err)
+	}
+	return r, nil
+}
+
+// open tells the format by the first bytes. In a safetensors file they are the length of a header, of which at least four are zero.
+func open(src source, opt OpenOptions) (Reader, error) {
+	var start [prefixSize + 1]byte
+	n := min(src.size, int64(len(start)))
+	if err := readFull(src.file, start[:n], 0); err != nil {
+		return nil, err
+	}
+	switch text := string(start[:]); {
+	case strings.HasPrefix(text, "PK\x03\x04") && text[prefixSize] != '{', strings.HasPrefix(text, "PK\x05\x06"):
+		return openZip(src, opt.Key)
+	case text[0] == 0x80 && text[1] >= 2 && text[1] <= 5 && text[prefixSize] != '{': // the opcode PROTO
+		return openTorchLegacy(src, opt.Key)
+	}
+	return openSafetensors(src)
+}
+
+// Write writes a file in the form given, or, where the ending of its name says another format, in that: a safetensors file as
+// [WriteSafetensors] does, the others alike, whole or not at all, one tensor in memory at a time, and the same bytes for the same entries,
+// metadata and form.
+func Write(ctx context.Context, path string, entries []Entry, metadata map[string]string, form Form) error {
+	switch form = form.At(path); form.Format {
+	case FormatSafetensors:
+		return WriteSafetensors(ctx, path, entries, metadata)
+	}
+	return fmt.Errorf("checkpoint: writing %q: unknown format %q", path, form.Format)
+}
