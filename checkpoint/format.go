@@ -24,7 +24,10 @@ var endings = []struct {
 	format Format
 }{
 	{".safetensors", FormatSafetensors},
-	{".pt", FormatTorch}, {".pth", FormatTorch}, {".bin", FormatTorch}, {".ckpt", FormatTorch},
+	{".pt", FormatTorch},
+	{".pth", FormatTorch},
+	{".bin", FormatTorch},
+	{".ckpt", FormatTorch},
 	{".npz", FormatNPZ},
 	{".index.json", FormatSharded},
 }

@@ -39,7 +39,7 @@ type (
 	tensorValue struct {
 		storage *storage
 		dtype   *class
-		offset  int64        // in elements, as are the strides
+		offset  int64 // in elements, as are the strides
 		shape   []int64
 		stride  []int64
 	}

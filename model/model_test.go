@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/symmetry"
@@ -552,5 +553,21 @@ func TestGraphIsThatOfTheConfig(t *testing.T) {
 	}
 	if !slices.Equal(ops(m.Graph), ops(want)) {
 		t.Errorf("operators %v, want %v", ops(m.Graph), ops(want))
+	}
+}
+
+// A file of PyTorch is a model like any other; its key is an option.
+func TestOpenTorch(t *testing.T) {
+	path := filepath.Join("..", "checkpoint", "testdata", "torch", "ema.pt")
+	if _, err := model.Open(path, model.Options{}); err == nil || !strings.Contains(err.Error(), `"model" (9), "ema" (9)`) {
+		t.Errorf("without a key: error %v", err)
+	}
+	m, err := model.Open(path, model.Options{Key: "ema"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if got := m.Shapes()["conv.weight"]; !slices.Equal(got, tensor.Shape{4, 1, 3, 3}) || m.Form().Format != checkpoint.FormatTorch {
+		t.Errorf("conv.weight has shape %v, the format is %q", got, m.Form().Format)
 	}
 }

@@ -26,7 +26,7 @@ var (
 // modelFlags say how to understand model files.
 type modelFlags struct {
 	arch, key, symmetry string
-	noVerify       bool
+	noVerify            bool
 }
 
 func (m *modelFlags) register(c *cobra.Command) {
