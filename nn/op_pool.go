@@ -19,7 +19,8 @@ func poolOperators[T Float]() map[string]operator[T] {
 // axis are first, first+dilation, ... below last.
 type windows struct {
 	rows, columns axisWindows
-	in, out       int // elements of a plane
+	in, out       int  // elements of a plane
+	pairs         bool // windows of two rows and two columns side by side, the usual ones
 }
 
 // axisWindows has for each position the first element within the value and the end behind the last.
@@ -46,7 +47,20 @@ func windowsOf[T Float](c *call[T]) (windows, error) {
 }
 
 func newWindows(rows, columns axisWindows) windows {
-	return windows{rows: rows, columns: columns, in: rows.extent * columns.extent, out: len(rows.first) * len(columns.first)}
+	return windows{
+		rows: rows, columns: columns, in: rows.extent * columns.extent, out: len(rows.first) * len(columns.first),
+		pairs: rows.arePairs() && columns.arePairs(),
+	}
+}
+
+// arePairs says whether the windows are two elements each, one window behind the other.
+func (a *axisWindows) arePairs() bool {
+	for o, first := range a.first {
+		if first != 2*o || a.last[o] != first+2 || a.dilation != 1 {
+			return false
+		}
+	}
+	return true
 }
 
 func newAxisWindows(w graph.Window, axis, extent int) axisWindows {
@@ -124,6 +138,14 @@ func greatest[T Float](x []T, w *windows, row, column int) int {
 }
 
 func maxPool[T Float](y, x []T, w windows) {
+	if w.pairs {
+		n, step := len(w.columns.first), w.columns.extent
+		for row := range w.rows.first {
+			x := x[2*row*step:]
+			kernel.MaxPairs(y[row*n:][:n], x[:2*n], x[step:][:2*n])
+		}
+		return
+	}
 	o := 0
 	for row := range w.rows.first {
 		for column := range w.columns.first {
@@ -137,6 +159,17 @@ func maxPool[T Float](y, x []T, w windows) {
 }
 
 func maxPoolGrad[T Float](dx, dy, x []T, w windows) {
+	if w.pairs {
+		n, step := len(w.columns.first), w.columns.extent
+		if 4*w.out < w.in { // a row or column is left over
+			clear(dx)
+		}
+		for row := range w.rows.first {
+			x, dx := x[2*row*step:], dx[2*row*step:]
+			kernel.MaxPairsGrad(dx[:2*n], dx[step:][:2*n], dy[row*n:][:n], x[:2*n], x[step:][:2*n])
+		}
+		return
+	}
 	clear(dx)
 	o := 0
 	for row := range w.rows.first {

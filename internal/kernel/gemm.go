@@ -320,16 +320,22 @@ func (g *product[T]) registerTile(row, col, p0 int, edge []T) {
 	storeEdge(c, g.ldc, edge, width, rows, cols, accumulate)
 }
 
-// storeEdge stores the part of a register tile that lies inside C.
+// storeEdge stores the part of a register tile that lies inside C. The images of the last layers of a network are 4 or 16 columns, for which a call
+// to copy takes longer than the copy.
 func storeEdge[T Float](c []T, ldc int, tile []T, width, rows, cols int, accumulate bool) {
 	for r := range rows {
 		from, to := tile[r*width:][:cols], c[r*ldc:][:cols]
-		if !accumulate {
+		switch {
+		case accumulate:
+			for i, v := range from {
+				to[i] += v
+			}
+		case cols == 4:
+			*(*[4]T)(to) = *(*[4]T)(from)
+		case cols == 16:
+			*(*[16]T)(to) = *(*[16]T)(from)
+		default:
 			copy(to, from)
-			continue
-		}
-		for i, v := range from {
-			to[i] += v
 		}
 	}
 }

@@ -9,6 +9,8 @@ type vectors[T Float] struct {
 	relu               func(dst, x []T)
 	addRelu            func(dst, row []T)
 	reluGrad           func(dx, dy, y []T)
+	maxPairs           func(y, top, bottom []T)
+	maxPairsGrad       func(dTop, dBottom, dy, top, bottom []T)
 	dot                func(x, y []T) float64
 	sum                func(x []T) float64
 	adam               func(w, g, m, v []T, s adamScalars[T])

@@ -15,7 +15,8 @@ func vectorsAVX2() vectors[float32] {
 		lerp:  lerpBlocks,
 		relu:  withTail2(reluAVX2, relu[float32]), addRelu: withTail2(addReluAVX2, addRelu[float32]),
 		reluGrad: withTail(reluGradAVX2, reluGrad[float32]),
-		dot:      dotBlocks, sum: sumBlocks,
+		maxPairs: maxPairsBlocks, maxPairsGrad: maxPairsGradBlocks,
+		dot: dotBlocks, sum: sumBlocks,
 		adam: adamBlocks, sgd: sgdBlocks, sgdMomentum: sgdMomentumBlocks, sgdNesterov: sgdNesterovBlocks,
 	}
 }
@@ -41,6 +42,22 @@ func withTail2(head, tail func(x, y []float32)) func(x, y []float32) {
 			tail(x[n:], y[n:])
 		}
 	}
+}
+
+func maxPairsBlocks(y, top, bottom []float32) {
+	n := len(y) &^ 3
+	if n > 0 {
+		maxPairsAVX2(y[:n], top[:2*n], bottom[:2*n])
+	}
+	maxPairs(y[n:], top[2*n:], bottom[2*n:])
+}
+
+func maxPairsGradBlocks(dTop, dBottom, dy, top, bottom []float32) {
+	n := len(dy) &^ 3
+	if n > 0 {
+		maxPairsGradAVX2(dTop[:2*n], dBottom[:2*n], dy[:n], top[:2*n], bottom[:2*n])
+	}
+	maxPairsGrad(dTop[2*n:], dBottom[2*n:], dy[n:], top[2*n:], bottom[2*n:])
 }
 
 func axpyBlocks(alpha float32, x, y []float32) {

@@ -7,7 +7,8 @@ import "math"
 func portableVectors[T Float]() vectors[T] {
 	return vectors[T]{
 		axpy: axpy[T], scale: scale[T], add: add[T], sub: sub[T], mul: mul[T], div: div[T], lerp: lerp[T],
-		relu: relu[T], addRelu: addRelu[T], reluGrad: reluGrad[T], dot: dot[T], sum: sum[T],
+		relu: relu[T], addRelu: addRelu[T], reluGrad: reluGrad[T],
+		maxPairs: maxPairs[T], maxPairsGrad: maxPairsGrad[T], dot: dot[T], sum: sum[T],
 		adam: adam[T], sgd: sgd[T], sgdMomentum: sgdMomentum[T], sgdNesterov: sgdNesterov[T],
 	}
 }

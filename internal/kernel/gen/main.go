@@ -30,6 +30,7 @@ func main() {
 		{"scan", writeScan},
 		{"gather", writeGather},
 		{"norm", writeNorm},
+		{"maxpool", writePool},
 	}
 	for _, f := range files {
 		if err := generate(f.name, f.write); err != nil {
