@@ -137,11 +137,11 @@ func newColumnMap(width, count, imageStep int, out [2]int, rowStep int) columnMa
 
 // store writes rows of a tile whose columns are those of a panel from first on, of columns in all, to images [row][pixel] that lie imageStep apart, or
 // adds them.
-func storeColumns[T Float](m *columnMap, y []T, imageStep int, tile []T, width, rows, first, columns int, accumulate bool) {
+func storeColumns[T Float](e *implementation[T], m *columnMap, y []T, imageStep int, tile []T, width, rows, first, columns int, accumulate bool) {
 	for column := first; column < min(first+width, columns); {
 		pixel := column % m.pixels
 		n := min(m.pixels-pixel, min(first+width, columns)-column)
-		storeEdge(y[column/m.pixels*imageStep+pixel:], m.pixels, tile[column-first:], width, rows, n, accumulate)
+		e.storeEdge(y[column/m.pixels*imageStep+pixel:], m.pixels, tile[column-first:], width, rows, n, accumulate)
 		column += n
 	}
 }

@@ -155,7 +155,7 @@ func (c *patches[T]) multiplyPanel(s *convScratch[T], y []T, panel, columns, gro
 			continue
 		}
 		multiply(depth, a, s.panel, s.edge, width, false)
-		storeColumns(&c.columns, out, imageStep, s.edge, width, rows, first, columns, accumulate)
+		storeColumns(e, &c.columns, out, imageStep, s.edge, width, rows, first, columns, accumulate)
 	}
 }
 

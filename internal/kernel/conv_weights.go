@@ -178,7 +178,7 @@ func (g *weightGrad[T]) sumUnit(s *convScratch[T], turned, sum []T, pieces []wei
 				continue
 			}
 			multiply(depth, a, s.panel, s.edge, width, false)
-			storeEdge(to, g.depth, s.edge, width, rows, piece.have, accumulate)
+			e.storeEdge(to, g.depth, s.edge, width, rows, piece.have, accumulate)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 package kernel
 
 // gathers are the copies that convolutions consist of beside multiplying: runs of neighbouring elements that lie at given offsets. The lanes of
-// a run are 1, 2, 4, 8 or 16. The caller sees to it that all runs lie within their slices.
+// a run are 1, 2, 4, 8, 16 or 32. The caller sees to it that all runs lie within their slices.
 type gathers[T Float] struct {
 	// gather copies runs: dst[p*width+i] = src[offsets[p]+i].
 	gather func(dst []T, width int, src []T, offsets []int32, lanes int)
@@ -29,7 +29,7 @@ func scatterRuns[T Float](dst []T, offsets []int32, src []T, width, lanes int) {
 }
 
 // maxLanes is the longest run.
-const maxLanes = 16
+const maxLanes = 32
 
 // lanesOf is the longest run that n neighbours allow.
 func lanesOf(n int) int {

@@ -4,6 +4,65 @@
 
 #include "textflag.h"
 
+// func storeRowsAVX2(c []float32, ldc int, tile []float32, width int, rows int, fours int)
+// Requires: AVX
+TEXT ·storeRowsAVX2(SB), NOSPLIT, $0-80
+	MOVQ c_base+0(FP), AX
+	MOVQ ldc+24(FP), CX
+	MOVQ tile_base+32(FP), DX
+	MOVQ width+56(FP), BX
+	MOVQ rows+64(FP), SI
+	MOVQ fours+72(FP), DI
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	SHLQ $0x04, DI
+
+row:
+	XORQ R8, R8
+
+four:
+	VMOVUPS (DX)(R8*1), X0
+	VMOVUPS X0, (AX)(R8*1)
+	ADDQ    $+16, R8
+	CMPQ    R8, DI
+	JLT     four
+	ADDQ    CX, AX
+	ADDQ    BX, DX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
+// func addRowsAVX2(c []float32, ldc int, tile []float32, width int, rows int, fours int)
+// Requires: AVX
+TEXT ·addRowsAVX2(SB), NOSPLIT, $0-80
+	MOVQ c_base+0(FP), AX
+	MOVQ ldc+24(FP), CX
+	MOVQ tile_base+32(FP), DX
+	MOVQ width+56(FP), BX
+	MOVQ rows+64(FP), SI
+	MOVQ fours+72(FP), DI
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	SHLQ $0x04, DI
+
+row:
+	XORQ R8, R8
+
+four:
+	VMOVUPS (DX)(R8*1), X0
+	VADDPS  (AX)(R8*1), X0, X0
+	VMOVUPS X0, (AX)(R8*1)
+	ADDQ    $+16, R8
+	CMPQ    R8, DI
+	JLT     four
+	ADDQ    CX, AX
+	ADDQ    BX, DX
+	DECQ    SI
+	JNZ     row
+	VZEROUPPER
+	RET
+
 // func gather2AVX2(dst []float32, width int, src []float32, offsets []int32)
 // Requires: AVX
 TEXT ·gather2AVX2(SB), NOSPLIT, $0-80
@@ -83,6 +142,33 @@ run:
 	VMOVUPS Y0, (AX)
 	VMOVUPS 32(DX)(DI*4), Y0
 	VMOVUPS Y0, 32(AX)
+	ADDQ    $+4, BX
+	ADDQ    CX, AX
+	DECQ    SI
+	JNZ     run
+	VZEROUPPER
+	RET
+
+// func gather32AVX2(dst []float32, width int, src []float32, offsets []int32)
+// Requires: AVX
+TEXT ·gather32AVX2(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ width+24(FP), CX
+	MOVQ src_base+32(FP), DX
+	MOVQ offsets_base+56(FP), BX
+	MOVQ offsets_len+64(FP), SI
+	SHLQ $0x02, CX
+
+run:
+	MOVLQSX (BX), DI
+	VMOVUPS (DX)(DI*4), Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(DX)(DI*4), Y0
+	VMOVUPS Y0, 32(AX)
+	VMOVUPS 64(DX)(DI*4), Y0
+	VMOVUPS Y0, 64(AX)
+	VMOVUPS 96(DX)(DI*4), Y0
+	VMOVUPS Y0, 96(AX)
 	ADDQ    $+4, BX
 	ADDQ    CX, AX
 	DECQ    SI
@@ -179,6 +265,41 @@ run:
 	VMOVUPS 32(AX)(DI*4), Y1
 	VADDPS  Y0, Y1, Y1
 	VMOVUPS Y1, 32(AX)(DI*4)
+	ADDQ    $+4, CX
+	ADDQ    SI, BX
+	DECQ    DX
+	JNZ     run
+	VZEROUPPER
+	RET
+
+// func scatter32AVX2(dst []float32, offsets []int32, src []float32, width int)
+// Requires: AVX
+TEXT ·scatter32AVX2(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ offsets_base+24(FP), CX
+	MOVQ offsets_len+32(FP), DX
+	MOVQ src_base+48(FP), BX
+	MOVQ width+72(FP), SI
+	SHLQ $0x02, SI
+
+run:
+	MOVLQSX (CX), DI
+	VMOVUPS (BX), Y0
+	VMOVUPS (AX)(DI*4), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(DI*4)
+	VMOVUPS 32(BX), Y0
+	VMOVUPS 32(AX)(DI*4), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(AX)(DI*4)
+	VMOVUPS 64(BX), Y0
+	VMOVUPS 64(AX)(DI*4), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 64(AX)(DI*4)
+	VMOVUPS 96(BX), Y0
+	VMOVUPS 96(AX)(DI*4), Y1
+	VADDPS  Y0, Y1, Y1
+	VMOVUPS Y1, 96(AX)(DI*4)
 	ADDQ    $+4, CX
 	ADDQ    SI, BX
 	DECQ    DX

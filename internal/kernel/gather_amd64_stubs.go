@@ -4,6 +4,16 @@
 
 package kernel
 
+// storeRowsAVX2 copies rows of 4*fours elements: c[r*ldc+i] = tile[r*width+i].
+//
+//go:noescape
+func storeRowsAVX2(c []float32, ldc int, tile []float32, width int, rows int, fours int)
+
+// addRowsAVX2 adds rows of 4*fours elements: c[r*ldc+i] += tile[r*width+i].
+//
+//go:noescape
+func addRowsAVX2(c []float32, ldc int, tile []float32, width int, rows int, fours int)
+
 // gather2AVX2 copies runs of 2: dst[p*width+i] = src[offsets[p]+i].
 //
 //go:noescape
@@ -24,6 +34,11 @@ func gather8AVX2(dst []float32, width int, src []float32, offsets []int32)
 //go:noescape
 func gather16AVX2(dst []float32, width int, src []float32, offsets []int32)
 
+// gather32AVX2 copies runs of 32: dst[p*width+i] = src[offsets[p]+i].
+//
+//go:noescape
+func gather32AVX2(dst []float32, width int, src []float32, offsets []int32)
+
 // scatter2AVX2 adds runs of 2: dst[offsets[p]+i] += src[p*width+i].
 //
 //go:noescape
@@ -43,3 +58,8 @@ func scatter8AVX2(dst []float32, offsets []int32, src []float32, width int)
 //
 //go:noescape
 func scatter16AVX2(dst []float32, offsets []int32, src []float32, width int)
+
+// scatter32AVX2 adds runs of 32: dst[offsets[p]+i] += src[p*width+i].
+//
+//go:noescape
+func scatter32AVX2(dst []float32, offsets []int32, src []float32, width int)

@@ -20,6 +20,8 @@ type engine[T Float] struct {
 	packLines func(dst []T, width, have int, src []T, ld, depth int)
 	// packRows does so for lines that run across the depth: dst[p*width+i] = src[p*ld+i].
 	packRows func(dst []T, width, have int, src []T, ld, depth int)
+	// storeEdge stores the part of a register tile, width elements wide, that lies inside C, or adds it.
+	storeEdge func(c []T, ldc int, tile []T, width, rows, cols int, accumulate bool)
 	// prefetch asks for the first lines of a panel, a cache line of 64 bytes each; nil where nothing is gained by it.
 	prefetch func(x []T, lines int)
 }
@@ -317,25 +319,19 @@ func (g *product[T]) registerTile(row, col, p0 int, edge []T) {
 		return
 	}
 	multiply(depth, a, b, edge, width, false)
-	storeEdge(c, g.ldc, edge, width, rows, cols, accumulate)
+	e.storeEdge(c, g.ldc, edge, width, rows, cols, accumulate)
 }
 
-// storeEdge stores the part of a register tile that lies inside C. The images of the last layers of a network are 4 or 16 columns, for which a call
-// to copy takes longer than the copy.
+// storeEdge stores the part of a register tile that lies inside C.
 func storeEdge[T Float](c []T, ldc int, tile []T, width, rows, cols int, accumulate bool) {
 	for r := range rows {
 		from, to := tile[r*width:][:cols], c[r*ldc:][:cols]
-		switch {
-		case accumulate:
-			for i, v := range from {
-				to[i] += v
-			}
-		case cols == 4:
-			*(*[4]T)(to) = *(*[4]T)(from)
-		case cols == 16:
-			*(*[16]T)(to) = *(*[16]T)(from)
-		default:
+		if !accumulate {
 			copy(to, from)
+			continue
+		}
+		for i, v := range from {
+			to[i] += v
 		}
 	}
 }

@@ -8,7 +8,7 @@ func engineAVX512() engine[float32] {
 		mr: 12, nr: 32, blocks: blocking{depth: 384, span: 1024, rows: 96, cols: 256},
 		multiply: multiply12x32AVX512, multiplyHalf: multiply12x16AVX512,
 		short:     []shortTile[float32]{{4, multiply4x32AVX512, multiply4x16AVX512}, {8, multiply8x32AVX512, multiply8x16AVX512}},
-		packLines: packLinesAVX2, packRows: packRowsAVX2,
+		packLines: packLinesAVX2, packRows: packRowsAVX2, storeEdge: storeEdgeAVX2,
 	}
 }
 
@@ -19,7 +19,7 @@ func engineAVX2() engine[float32] {
 		mr: 6, nr: 16, blocks: blocking{depth: 256, span: 1024, rows: 192, cols: 256},
 		multiply: multiply6x16AVX2, multiplyHalf: multiply6x8AVX2,
 		short:     []shortTile[float32]{{4, multiply4x16AVX2, multiply4x8AVX2}},
-		packLines: packLinesAVX2, packRows: packRowsAVX2, prefetch: prefetchLines,
+		packLines: packLinesAVX2, packRows: packRowsAVX2, storeEdge: storeEdgeAVX2, prefetch: prefetchLines,
 	}
 }
 

@@ -4,7 +4,7 @@ package kernel
 func portableEngine[T Float]() engine[T] {
 	return engine[T]{
 		mr: 4, nr: 4, blocks: blocking{depth: 384, span: 1024, rows: 96, cols: 256},
-		multiply: multiply4x4[T], multiplyHalf: multiply4x2[T], packLines: packLines[T], packRows: packRows[T],
+		multiply: multiply4x4[T], multiplyHalf: multiply4x2[T], packLines: packLines[T], packRows: packRows[T], storeEdge: storeEdge[T],
 	}
 }
 

@@ -274,3 +274,40 @@ func TestGemmAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations a call", n)
 	}
 }
+
+// checkStoreEdge compares parts of a tile with the definition.
+func checkStoreEdge[T Float](t *testing.T, e *implementation[T]) {
+	const width = 32
+	tile := make([]T, 12*width)
+	for i := range tile {
+		tile[i] = T(i + 1)
+	}
+	for rows := range 13 {
+		for cols := range width + 1 {
+			for _, add := range []bool{false, true} {
+				ldc := cols + rows%3
+				c := newGuarded[T](cols%5, max(0, (rows-1)*ldc+cols))
+				for i := range c.data {
+					c.data[i] = T(-i)
+				}
+				e.storeEdge(c.data, ldc, tile, width, rows, cols, add)
+				what := fmt.Sprintf("%d x %d, add %t", rows, cols, add)
+				c.check(t, what)
+				for i, got := range c.data {
+					want := T(-i)
+					if r, col := i/max(ldc, 1), i%max(ldc, 1); col < cols {
+						want = tile[r*width+col]
+						if add {
+							want += T(-i)
+						}
+					}
+					if got != want {
+						t.Fatalf("%s: element %d is %v, want %v", what, i, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestStoreEdge(t *testing.T) { forEach(t, checkStoreEdge[float32], checkStoreEdge[float64]) }

@@ -8,10 +8,12 @@ import (
 )
 
 func writeGather(g generator) {
-	for _, lanes := range []int{2, 4, 8, 16} {
+	g.tileRows(false)
+	g.tileRows(true)
+	for _, lanes := range []int{2, 4, 8, 16, 32} {
 		g.gather(lanes)
 	}
-	for _, lanes := range []int{2, 4, 8, 16} {
+	for _, lanes := range []int{2, 4, 8, 16, 32} {
 		g.scatter(lanes)
 	}
 }
@@ -23,10 +25,14 @@ type lanePart struct {
 }
 
 func laneParts(lanes int) []lanePart {
-	if lanes == 16 {
-		return []lanePart{{0, 8}, {32, 8}}
+	if lanes <= 8 {
+		return []lanePart{{0, lanes}}
 	}
-	return []lanePart{{0, lanes}}
+	var parts []lanePart
+	for at := 0; at < lanes; at += 8 {
+		parts = append(parts, lanePart{at * sizeFloat, 8})
+	}
+	return parts
 }
 
 func (g generator) laneRegister(size int) reg.VecVirtual {
@@ -43,6 +49,43 @@ func (g generator) moveLanes(size int, from, to operand.Op) {
 		return
 	}
 	g.VMOVUPS(from, to)
+}
+
+// tileRows writes the copy, or the addition, of part of a register tile to rows of a matrix: fours columns of four.
+func (g generator) tileRows(add bool) {
+	name, what := "storeRowsAVX2", "copies rows of 4*fours elements: c[r*ldc+i] = tile[r*width+i]."
+	if add {
+		name, what = "addRowsAVX2", "adds rows of 4*fours elements: c[r*ldc+i] += tile[r*width+i]."
+	}
+	g.begin(name, "func(c []float32, ldc int, tile []float32, width, rows, fours int)", what)
+	c := g.Load(g.Param("c").Base(), g.GP64())
+	ldc := g.Load(g.Param("ldc"), g.GP64())
+	tile := g.Load(g.Param("tile").Base(), g.GP64())
+	width := g.Load(g.Param("width"), g.GP64())
+	rows := g.Load(g.Param("rows"), g.GP64())
+	n := g.Load(g.Param("fours"), g.GP64())
+	g.SHLQ(operand.U8(2), ldc)
+	g.SHLQ(operand.U8(2), width)
+	g.SHLQ(operand.U8(4), n)
+	g.Label("row")
+	at := g.GP64()
+	g.XORQ(at, at)
+	g.Label("four")
+	r := g.XMM()
+	from, to := operand.Mem{Base: tile, Index: at, Scale: 1}, operand.Mem{Base: c, Index: at, Scale: 1}
+	g.VMOVUPS(from, r)
+	if add {
+		g.VADDPS(to, r, r)
+	}
+	g.VMOVUPS(r, to)
+	g.ADDQ(operand.I8(16), at)
+	g.CMPQ(at, n)
+	g.JLT(operand.LabelRef("four"))
+	g.ADDQ(ldc, c)
+	g.ADDQ(width, tile)
+	g.DECQ(rows)
+	g.JNZ(operand.LabelRef("row"))
+	g.end()
 }
 
 // gather writes the copy of runs that lie at given offsets.
