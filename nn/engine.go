@@ -139,9 +139,25 @@ func (e *Engine[T]) ForwardThrough(x []T, batch int, visit func(name string, sha
 	return p.output.data(), nil
 }
 
-// PlanElements is the number of elements of memory that runs of a batch size need, besides parameters and gradients.
+// checkBatch refuses batch sizes that the graph does not take.
+func (e *Engine[T]) checkBatch(batch int) error {
+	if batch < 1 {
+		return fmt.Errorf("batch size %d is not positive", batch)
+	}
+	if want := e.fixedBatch(); want > 0 && batch != want {
+		return fmt.Errorf("batch size %d, but input %q has shape %s", batch, e.net.input.Name, e.net.input.Shape)
+	}
+	return nil
+}
+
+// PlanElements is the number of elements of memory that runs of a batch size need, besides parameters and gradients. It allocates none of it. The
+// errors are those that Forward would have for the batch size.
 func (e *Engine[T]) PlanElements(batch int) (int, error) {
-	p, err := newPlan(e, batch)
+	err := e.checkBatch(batch)
+	var p *planner[T]
+	if err == nil {
+		p, err = newPlan(e, batch)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
 	}
@@ -226,11 +242,8 @@ func (e *Engine[T]) plan(batch int) (*plan[T], error) {
 			return p, nil
 		}
 	}
-	if batch < 1 {
-		return nil, fmt.Errorf("batch size %d is not positive", batch)
-	}
-	if want := e.fixedBatch(); want > 0 && batch != want {
-		return nil, fmt.Errorf("batch size %d, but input %q has shape %s", batch, e.net.input.Name, e.net.input.Shape)
+	if err := e.checkBatch(batch); err != nil {
+		return nil, err
 	}
 	planned, err := newPlan(e, batch)
 	if err != nil {

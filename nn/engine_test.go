@@ -333,6 +333,14 @@ func TestFixedBatch(t *testing.T) {
 	if _, err := e.Forward(random[float32](4, 1), 2); err == nil {
 		t.Error("a batch that the graph does not allow is no error")
 	}
+	for batch, want := range map[int]string{0: "batch size 0 is not positive", 2: `batch size 2, but input "x" has shape [3 2]`} {
+		if n, err := e.PlanElements(batch); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a batch of %d needs %d elements, error %v, want %q", batch, n, err, want)
+		}
+	}
+	if n, err := e.PlanElements(3); err != nil || n < 6 {
+		t.Errorf("a batch of 3 needs %d elements, error %v", n, err)
+	}
 }
 
 func TestSetParams(t *testing.T) {
