@@ -113,12 +113,34 @@ func newTrainer(g *graph.Graph, data eval.Data, cfg Config, opt Options) (*train
 	if err != nil {
 		return nil, err
 	}
+	if err := checkBatches(e, data.Len(), cfg); err != nil {
+		e.Close()
+		return nil, err
+	}
 	return &trainer{
 		cfg: cfg, opt: opt, data: data, engine: e,
 		update:   newUpdater(cfg.Optimizer, e.Trained(), opt.Threads),
 		perEpoch: perEpoch, total: perEpoch * cfg.Epochs, saved: -1,
 		dlogits: make([]float32, min(cfg.Batch, data.Len())*data.Classes()),
 	}, nil
+}
+
+// checkBatches plans the two sizes of batches that an epoch has, so that what cannot be trained on shows before the first step and not at the end of the
+// first epoch: BatchNormalization needs two values of each channel, and a graph may have a fixed batch size.
+func checkBatches(e *nn.Engine[float32], samples int, cfg Config) error {
+	if cfg.Epochs == 0 {
+		return nil
+	}
+	size := min(cfg.Batch, samples)
+	if _, err := e.PlanElements(size); err != nil {
+		return fmt.Errorf("train: batches of %d: %w", size, err)
+	}
+	if last := samples % size; last > 0 {
+		if _, err := e.PlanElements(last); err != nil {
+			return fmt.Errorf("train: %d samples in batches of %d leave %d for the last batch of an epoch: %w", samples, size, last, err)
+		}
+	}
+	return nil
 }
 
 func (t *trainer) close() {

@@ -3,6 +3,7 @@ package train
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rebasin/rebasin/graph"
@@ -101,4 +102,34 @@ func TestResumeKeepsStatistics(t *testing.T) {
 		}
 	}
 	sameResult(t, mustRun(t, g, params, data, cfg, Options{Threads: 1, Resume: last}), want)
+}
+
+// TestBatchesAreCheckedFirst asks for trainings whose last batch of each epoch, or every batch, has too few samples for batch statistics: no step may be
+// taken before that is said.
+func TestBatchesAreCheckedFirst(t *testing.T) {
+	g, params := normalised(t)
+	for _, c := range []struct {
+		samples, batch int
+		want           string // "" where the training runs
+	}{
+		{21, 5, "train: 21 samples in batches of 5 leave 1 for the last batch of an epoch: "},
+		{21, 1, "train: batches of 1: "},
+		{1, 5, "train: batches of 1: "},
+		{22, 5, ""},
+		{20, 5, ""},
+	} {
+		steps := 0
+		_, err := Run(context.Background(), g, params, newBlobs(c.samples, 3, 1, 5), Config{Epochs: 1, Batch: c.batch}, Options{
+			Threads: 1, Progress: func(Event) { steps++ },
+		})
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%d samples in batches of %d: %v", c.samples, c.batch, err)
+			}
+			continue
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || !strings.Contains(err.Error(), "one value per channel") || steps > 0 {
+			t.Errorf("%d samples in batches of %d: %d steps, error %v", c.samples, c.batch, steps, err)
+		}
+	}
 }
