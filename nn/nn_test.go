@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -152,6 +153,10 @@ func testCases() []testCase {
 	add("Conv/groups", operands("Conv", attrs("group", int64(2), "pads", ints(1, 1, 1, 1)), shape{2, 4, 3, 3}, shape{6, 2, 3, 3}, shape{6}))
 	add("Conv/depthwise", operands("Conv", attrs("group", int64(3), "strides", ints(2, 2)), shape{2, 3, 5, 5}, shape{3, 1, 3, 3}))
 	add("Conv/one axis", operands("Conv", attrs("pads", ints(1, 2), "strides", ints(2)), shape{2, 3, 7}, shape{4, 3, 3}, shape{4}))
+	for _, stride := range []int64{1, 2} {
+		name := fmt.Sprintf("Conv/computed weight and bias, stride %d", stride)
+		add(name, func(b *graph.Builder) { computedWeight(b, attrs("strides", ints(stride, stride), "pads", ints(1, 1, 1, 1))) })
+	}
 	return slices.Concat(cases, networkCases(), planeCases())
 }
 
@@ -217,6 +222,15 @@ func networkCases() []testCase {
 		{name: "attention", batch: 2, build: attention},
 		{name: "convolutions", batch: 2, build: convolutions},
 	}
+}
+
+// computedWeight is two convolutions of one weight that is itself computed, the second through a view of it; so is the first's bias.
+func computedWeight(b *graph.Builder, attrs graph.Attrs) {
+	x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(2), graph.Fixed(5), graph.Fixed(4))
+	w := b.Mul("w", b.Op("Tanh", "t", nil, b.Param("v", 2, 2, 3, 3)), b.Param("g", 2, 1, 1, 1))
+	h := b.Op("Conv", "h", attrs, b.Op("Tanh", "in", nil, b.Mul("scaled", x, b.Param("s", 2, 1, 1))), w, b.Op("Sigmoid", "bias", nil, b.Param("c", 2)))
+	view := b.Reshape("view", w, 2, 2, 3, 3)
+	b.Output(b.Op("Conv", "y", graph.Attrs{"pads": []int64{1, 1, 1, 1}}, b.Relu("r", h), view))
 }
 
 // convolutions are a residual block with a fused Relu and a flattened classifier.
