@@ -48,7 +48,8 @@ type Forward interface {
 //
 // Jordan, Sedghi, Saukh, Entezari, Neyshabur, "REPAIR: REnormalizing Permuted Activations for Interpolation Repair", 2022, arXiv:2211.08403: between
 // networks the deviations of channels collapse. A site is the last affine map of each channel: scale and bias of a normalisation, or a Conv or Gemm
-// itself behind which no normalisation stands and which is not the output. There a channel y with mean m and deviation s becomes
+// itself behind which no normalisation stands and which is not the output, whatever rearranges, averages or softens its logits. A normalisation of groups
+// that is written out as Reshape, InstanceNormalization, Reshape, Mul and Add is one, too. There a channel y with mean m and deviation s becomes
 // t·(y-m)/s + μ, μ and t being the means and deviations (not variances) of the models, summed with their weights.
 //
 // Sites are repaired in topological order, each measured with all earlier ones repaired. Where all samples fit into memory together one pass does it:
@@ -59,7 +60,8 @@ type Forward interface {
 // pass for each model, once, and for each mixture one pass or, in levels, one pass for each, on average through half of the network.
 //
 // A channel without deviation, in the mixture or in all models, is left alone. A site without a bias keeps the ratio of mean to deviation: no bias is
-// added. Parameters that more than one node reads are left alone. All three are in the notes. Sums are in float64 and in a fixed order.
+// added. Parameters that more than one node reads are left alone, while running statistics beside them are reset. What is not finite is an error. All
+// three are in the notes. Sums are in float64 and in a fixed order.
 type Repairer struct {
 	method RepairMethod
 	graph  *graph.Graph
@@ -253,7 +255,7 @@ func (r *Repairer) repair(out *Repaired, s *site, measured, target moments) (sca
 		}
 	}
 	out.Channels += len(measured.mean)
-	if r.ends == nil {
+	if r.ends == nil || s.resets {
 		return nil, nil, nil
 	}
 	is, err := s.outputs(out.Params, measured)

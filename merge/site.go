@@ -3,6 +3,7 @@ package merge
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/internal/kernel"
@@ -17,6 +18,8 @@ type site struct {
 	scale string // the parameter whose rows or columns are multiplied
 	rows  bool   // channels are the first axis of scale, else its last
 	bias  string // "" where there is none
+	// resets says that only running statistics are set, because scale and bias cannot take a correction.
+	resets bool
 }
 
 // running says that the node normalises by running statistics.
@@ -46,25 +49,40 @@ var (
 	linears        = map[string]bool{"Conv": true, "Gemm": true, "MatMul": true}
 )
 
+// Operators with one operand of data that neither mix the channels of a value nor stand between layers.
+var (
+	// rearranging keep the elements.
+	rearranging = map[string]bool{"Identity": true, "Flatten": true, "Reshape": true, "Transpose": true, "Squeeze": true, "Unsqueeze": true}
+	// readsLogits are what may stand between the last layer and the output.
+	readsLogits = map[string]bool{
+		"Softmax": true, "LogSoftmax": true, "Sigmoid": true, "GlobalAveragePool": true, "AveragePool": true, "GlobalMaxPool": true, "MaxPool": true,
+		"ReduceMean": true, "Dropout": true, "Slice": true, "Cast": true,
+	}
+	// arithmetic may, with a parameter or a constant for the other operand: a bias, a temperature.
+	arithmetic = map[string]bool{"Add": true, "Sub": true, "Mul": true, "Div": true}
+)
+
 // siteFinder reads a graph for sites.
 type siteFinder struct {
 	graph  *graph.Graph
 	method RepairMethod
 	values map[string]graph.Value
+	params map[string]graph.Value
 	uses   map[string]int // how many inputs of nodes a value is
-	notes  []string
+	// readers are the nodes that read a value, makers those that make it.
+	readers map[string][]*graph.Node
+	makers  map[string]*graph.Node
+	fixed   map[string]bool // parameters and constants
+	affine  map[string]site // of normalisations by groups that are written out, by the value of their Add
+	inside  map[string]bool // values between the nodes that such a normalisation is made of
+	notes   []string
 }
 
 // findSites returns the sites that a method corrects, in levels: a site of one level depends on sites of lower ones only.
 func findSites(g *graph.Graph, method RepairMethod) (levels [][]site, notes []string, err error) {
-	f := &siteFinder{graph: g, method: method, uses: map[string]int{}}
-	if f.values, err = g.InferShapes(); err != nil {
+	f, err := newSiteFinder(g, method)
+	if err != nil {
 		return nil, nil, err
-	}
-	for _, n := range g.Nodes {
-		for _, in := range n.Inputs {
-			f.uses[in]++
-		}
 	}
 	level := map[string]int{}
 	for i := range g.Nodes {
@@ -87,12 +105,94 @@ func findSites(g *graph.Graph, method RepairMethod) (levels [][]site, notes []st
 	return levels, f.notes, nil
 }
 
+func newSiteFinder(g *graph.Graph, method RepairMethod) (*siteFinder, error) {
+	f := &siteFinder{
+		graph: g, method: method, uses: map[string]int{}, readers: map[string][]*graph.Node{}, makers: map[string]*graph.Node{},
+		params: map[string]graph.Value{}, fixed: map[string]bool{}, affine: map[string]site{}, inside: map[string]bool{},
+	}
+	var err error
+	if f.values, err = g.InferShapes(); err != nil {
+		return nil, err
+	}
+	for _, p := range g.Params {
+		f.params[p.Name], f.fixed[p.Name] = p, true
+	}
+	for name := range g.Constants() {
+		f.fixed[name] = true
+	}
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		for k, in := range n.Inputs {
+			f.uses[in]++
+			if slices.Index(n.Inputs, in) == k {
+				f.readers[in] = append(f.readers[in], n)
+			}
+		}
+		for _, out := range n.Outputs {
+			f.makers[out] = n
+		}
+	}
+	for i := range g.Nodes {
+		f.findGroupNorm(&g.Nodes[i])
+	}
+	return f, nil
+}
+
+// findGroupNorm recognises the last node of a normalisation by groups as PyTorch exports it before opset 18: Reshape makes channels of the groups,
+// InstanceNormalization has scales of one, Reshape goes back, and Mul and Add scale and shift the channels that were.
+func (f *siteFinder) findGroupNorm(add *graph.Node) {
+	bias, scaled := f.perChannel(add, "Add")
+	scale, behind := f.perChannel(scaled, "Mul")
+	if behind == nil || behind.Op != "Reshape" {
+		return
+	}
+	norm := f.makers[behind.Inputs[0]]
+	if norm == nil || norm.Op != "InstanceNormalization" {
+		return
+	}
+	if before := f.makers[norm.Inputs[0]]; before == nil || before.Op != "Reshape" {
+		return
+	}
+	f.affine[add.Outputs[0]] = site{node: *add, value: add.Outputs[0], axis: 1, scale: scale, bias: bias, rows: true}
+	f.inside[norm.Outputs[0]] = true
+}
+
+// perChannel reads a node of an operator one of whose operands is a parameter with an element for each channel of the other, which nothing else reads,
+// and returns the parameter and the node that makes the other. It is nil where the node is none such.
+func (f *siteFinder) perChannel(n *graph.Node, op string) (param string, before *graph.Node) {
+	if n == nil || n.Op != op {
+		return "", nil
+	}
+	for i, name := range n.Inputs {
+		p, isParam := f.params[name]
+		other := n.Inputs[1-i]
+		if x := f.values[other].Shape; isParam && f.uses[other] == 1 && x.Rank() > 1 && f.values[n.Outputs[0]].Shape.Equal(x) && alongChannels(p.Shape, x) {
+			return name, f.makers[other]
+		}
+	}
+	return "", nil
+}
+
+// alongChannels says that a parameter has as many elements as there are channels in x, and goes along axis 1 when it is broadcast to x.
+func alongChannels(p, x graph.Shape) bool {
+	channels := p.Rank() - x.Rank() + 1 // the axis of p that meets axis 1
+	for i, d := range p {
+		if i != channels && !d.IsOne() {
+			return false
+		}
+	}
+	return channels >= 0 && channels < p.Rank() && p[channels] == x[1]
+}
+
 // site says whether a node is one.
 func (f *siteFinder) site(n *graph.Node) (s site, ok bool) {
 	s = site{node: *n, value: n.Outputs[0], axis: 1, scale: n.Input(1), bias: n.Input(2), rows: true}
+	affine, isAffine := f.affine[n.Outputs[0]]
 	switch {
-	case f.method == RepairNone || f.method == RepairReset && !s.running():
+	case f.method == RepairNone || f.method == RepairReset && !s.running() || f.inside[n.Outputs[0]]:
 		return s, false
+	case isAffine:
+		s = affine
 	case normalisations[n.Op]:
 		if s.running() {
 			s.value = n.Inputs[0]
@@ -115,68 +215,64 @@ func (f *siteFinder) site(n *graph.Node) (s site, ok bool) {
 		f.notes = append(f.notes, fmt.Sprintf("%s was left alone: %s", n, why))
 		return s, false
 	}
+	if s.running() && f.method != RepairReset {
+		if why := f.unfitAffine(&s); why != "" {
+			f.notes = append(f.notes, fmt.Sprintf("%s was reset only: %s", n, why))
+			s.resets = true
+		}
+	}
 	if s.bias == "" {
 		f.notes = append(f.notes, fmt.Sprintf("%s has no bias, and gets none: only its deviations are matched", n))
 	}
 	return s, true
 }
 
-// isOutput says that the value is an output of the network.
+// isOutput says that the value is an output of the network, perhaps behind what only rearranges or reads logits.
 func (f *siteFinder) isOutput(value string) bool {
-	for _, out := range f.graph.Outputs {
-		if out == value {
+	if slices.Contains(f.graph.Outputs, value) {
+		return true
+	}
+	for _, n := range f.readers[value] {
+		if f.passes(n, value) && f.isOutput(n.Outputs[0]) {
 			return true
 		}
 	}
 	return false
 }
 
-// normalised says that the value goes into normalisations only, perhaps through Transpose.
-func (f *siteFinder) normalised(value string) bool {
-	found := false
-	for i := range f.graph.Nodes {
-		n := &f.graph.Nodes[i]
-		for k, in := range n.Inputs {
-			if in != value {
-				continue
-			}
-			if !(normalisations[n.Op] && k == 0) && !(n.Op == "Transpose" && f.normalised(n.Outputs[0])) {
+// passes says that what the node makes of a value are logits where the value is.
+func (f *siteFinder) passes(n *graph.Node, value string) bool {
+	switch {
+	case rearranging[n.Op], readsLogits[n.Op]:
+		return n.Inputs[0] == value
+	case arithmetic[n.Op]:
+		for _, in := range n.Inputs {
+			if in != value && !f.fixed[in] {
 				return false
 			}
-			found = true
 		}
+		return n.Inputs[0] != n.Inputs[1]
 	}
-	return found
+	return false
 }
 
-// unfit says why the parameters of a site cannot take a correction; "" where they can.
+// normalised says that the value goes into normalisations only, perhaps rearranged, as where groups of channels become the channels of an
+// InstanceNormalization.
+func (f *siteFinder) normalised(value string) bool {
+	if slices.Contains(f.graph.Outputs, value) {
+		return false
+	}
+	for _, n := range f.readers[value] {
+		if n.Inputs[0] != value || !normalisations[n.Op] && !(rearranging[n.Op] && f.normalised(n.Outputs[0])) {
+			return false
+		}
+	}
+	return len(f.readers[value]) > 0
+}
+
+// unfit says why the parameters that a site cannot do without cannot take a correction: of running statistics these, else scale and bias; "" where they
+// can.
 func (f *siteFinder) unfit(s *site) string {
-	names := []string{s.scale}
-	if s.bias != "" {
-		names = append(names, s.bias)
-	}
-	if s.running() {
-		names = append(names, s.node.Input(3), s.node.Input(4))
-	}
-	for _, name := range names {
-		p, ok := f.graph.Param(name)
-		switch {
-		case !ok:
-			return fmt.Sprintf("%q is no parameter", name)
-		case !p.DType.IsFloat():
-			return fmt.Sprintf("%q is not of floats", name)
-		case f.uses[name] != 1:
-			return fmt.Sprintf("%q is read more than once", name)
-		}
-	}
-	if s.bias != "" && linears[s.node.Op] && s.node.Attrs.Float("beta", 1) != 1 {
-		return "its bias is multiplied by beta"
-	}
-	return f.unfitShape(s)
-}
-
-// unfitShape demands as many channels in the value as in the parameters.
-func (f *siteFinder) unfitShape(s *site) string {
 	shape := f.values[s.value].Shape
 	axis := s.axis
 	if axis < 0 {
@@ -185,8 +281,59 @@ func (f *siteFinder) unfitShape(s *site) string {
 	if axis < 1 || axis >= shape.Rank() || !shape[axis].IsFixed() {
 		return fmt.Sprintf("value %q has no axis of channels", s.value)
 	}
+	if !s.running() {
+		return f.unfitAffine(s)
+	}
+	for _, name := range []string{s.node.Input(3), s.node.Input(4)} {
+		if why := f.unfitParam(name); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// unfitAffine says why scale and bias cannot take a correction; "" where they can.
+func (f *siteFinder) unfitAffine(s *site) string {
+	for _, name := range []string{s.scale, s.bias} {
+		if name == "" && name == s.bias {
+			continue
+		}
+		if why := f.unfitParam(name); why != "" {
+			return why
+		}
+	}
+	if s.bias != "" && linears[s.node.Op] && s.node.Attrs.Float("beta", 1) != 1 {
+		return "its bias is multiplied by beta"
+	}
+	return f.unfitShape(s)
+}
+
+// unfitParam says why a value is no parameter of one node's own.
+func (f *siteFinder) unfitParam(name string) string {
+	p, ok := f.params[name]
+	switch {
+	case !ok:
+		return fmt.Sprintf("%q is no parameter", name)
+	case !p.DType.IsFloat():
+		return fmt.Sprintf("%q is not of floats", name)
+	case f.uses[name] != 1:
+		return fmt.Sprintf("%q is read more than once", name)
+	}
+	return ""
+}
+
+// unfitShape demands as many channels in the value as in the parameters.
+func (f *siteFinder) unfitShape(s *site) string {
+	if _, ok := f.affine[s.value]; ok {
+		return "" // alongChannels has looked
+	}
+	shape := f.values[s.value].Shape
+	axis := s.axis
+	if axis < 0 {
+		axis += shape.Rank()
+	}
 	channels := shape[axis].Size
-	p, _ := f.graph.Param(s.scale)
+	p := f.params[s.scale]
 	at := p.Shape.Rank() - 1
 	if s.rows {
 		at = 0
@@ -194,15 +341,15 @@ func (f *siteFinder) unfitShape(s *site) string {
 	if at < 0 || p.Shape[at].Size != channels || normalisations[s.node.Op] && p.Shape.Rank() != 1 {
 		return fmt.Sprintf("%q of shape %s does not scale %d channels one by one", s.scale, p.Shape, channels)
 	}
-	if b, ok := f.graph.Param(s.bias); ok && (b.Shape.Rank() != 1 || b.Shape[0].Size != channels) {
+	if b, ok := f.params[s.bias]; ok && (b.Shape.Rank() != 1 || b.Shape[0].Size != channels) {
 		return fmt.Sprintf("%q of shape %s does not shift %d channels one by one", s.bias, b.Shape, channels)
 	}
 	return ""
 }
 
-// outputs are the moments behind the affine map, from those that were measured.
+// outputs are the moments behind the affine map, from those that were measured. A site that is only reset has no use for them.
 func (s *site) outputs(params map[string]*tensor.Tensor, m moments) (moments, error) {
-	if !s.running() {
+	if !s.running() || s.resets {
 		return m, nil
 	}
 	out := newMoments(len(m.mean))
