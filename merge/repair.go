@@ -120,7 +120,7 @@ func NewRepairer(ctx context.Context, method RepairMethod, g *graph.Graph, model
 	return r, nil
 }
 
-// Apply repairs a mixture of the models with these weights. The mixture stays unchanged. Progress, which may be nil, hears of sites in one
+// Apply repairs a mixture of the models with these weights, which are finite, not negative and not all zero. The mixture stays unchanged. Progress, which may be nil, hears of sites in one
 // pass, or of passes.
 func (r *Repairer) Apply(ctx context.Context, mixture map[string]*tensor.Tensor, weights []float64, progress func(done, total int)) (*Repaired, error) {
 	out := &Repaired{Params: make(map[string]*tensor.Tensor, len(mixture)), Notes: slices.Clone(r.notes)}
@@ -129,6 +129,9 @@ func (r *Repairer) Apply(ctx context.Context, mixture map[string]*tensor.Tensor,
 	}
 	if r.ends != nil && len(weights) != len(r.ends) {
 		return nil, fmt.Errorf("merge: repair: %d weights for %d models", len(weights), len(r.ends))
+	}
+	if err := checkWeights(weights); err != nil && r.ends != nil {
+		return nil, fmt.Errorf("merge: repair: %w", err)
 	}
 	once, err := r.applyOnce(ctx, out, weights, progress)
 	if err == nil && !once {
@@ -141,6 +144,21 @@ func (r *Repairer) Apply(ctx context.Context, mixture map[string]*tensor.Tensor,
 		out.Notes = append(out.Notes, fmt.Sprintf("%d of %d channels have no deviation and were left alone", out.Alone, out.Channels))
 	}
 	return r.inOwnTypes(out, mixture)
+}
+
+// checkWeights demands weights between which statistics can be interpolated: beyond the models a deviation could become negative.
+func checkWeights(weights []float64) error {
+	sum := 0.0
+	for i, w := range weights {
+		if !(w >= 0) || math.IsInf(w, 0) {
+			return fmt.Errorf("weight %d is %g: it must be finite and not negative", i, w)
+		}
+		sum += w
+	}
+	if sum == 0 || math.IsInf(sum, 0) {
+		return fmt.Errorf("the sum of the weights is %g", sum)
+	}
+	return nil
 }
 
 // applyOnce repairs the sites as one run of all samples comes by. It is false where that cannot be.
@@ -218,6 +236,9 @@ func (r *Repairer) inOwnTypes(out *Repaired, mixture map[string]*tensor.Tensor) 
 		t, err := is.Convert(was.DType())
 		if err != nil {
 			return nil, fmt.Errorf("merge: repair: tensor %q: %w", p.Name, err)
+		}
+		if i, found := t.NonFinite(); found {
+			return nil, fmt.Errorf("merge: repair: tensor %q: element %d is too large for %v", p.Name, i, t.DType())
 		}
 		out.Params[p.Name] = t
 	}

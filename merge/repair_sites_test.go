@@ -1,6 +1,7 @@
 package merge_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -239,6 +240,62 @@ func TestRepairOfASharedScale(t *testing.T) {
 				if !r.Params[name].Equal(c.merge[name]) {
 					t.Errorf("%q has changed", name)
 				}
+			}
+		})
+	}
+}
+
+// TestRepairErrors: a weight beyond the models, statistics that are not finite, and such as the file's type cannot hold.
+func TestRepairErrors(t *testing.T) {
+	apply := func(t *testing.T, method merge.RepairMethod, weights []float64, change func(c *repairCase)) error {
+		t.Helper()
+		c := newRepairCase(t, repaired["resnet batch"], .5)
+		change(c)
+		for _, memory := range []int{0, 1} {
+			r, err := merge.NewRepairer(context.Background(), method, c.graph, []map[string]*tensor.Tensor{c.a, c.b},
+				&eval.Values{Data: c.data, Threads: 1, Batch: 32, Memory: memory})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = r.Apply(context.Background(), c.merge, weights, nil); memory == 1 || err == nil {
+				return err
+			}
+		}
+		return nil
+	}
+	same := func(*repairCase) {}
+	set := func(v float32) func(c *repairCase) {
+		return func(c *repairCase) {
+			w := tensor.FromSlice(c.merge["conv1.weight"].Shape(), slices.Clone(tensor.Of[float32](c.merge["conv1.weight"])))
+			tensor.Of[float32](w)[0] = v
+			c.merge["conv1.weight"] = w
+		}
+	}
+	half := func(c *repairCase) {
+		set(3e4)(c)
+		for name, p := range c.merge {
+			var err error
+			if c.merge[name], err = p.Convert(tensor.F16); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		method  merge.RepairMethod
+		weights []float64
+		change  func(c *repairCase)
+		want    string
+	}{
+		"negative weight": {merge.RepairFull, []float64{1.5, -.5}, same, "weight 1 is -0.5: it must be finite and not negative"},
+		"weight NaN":      {merge.RepairRescale, []float64{1, math.NaN()}, same, "weight 1 is NaN"},
+		"no weight":       {merge.RepairFull, []float64{0, 0}, same, "the sum of the weights is 0"},
+		"mean NaN":        {merge.RepairReset, []float64{.5, .5}, set(float32(math.NaN())), `tensor "bn1.running_mean": what repair makes of it is not finite: element 0`},
+		"variance Inf":    {merge.RepairReset, []float64{.5, .5}, set(3e30), `tensor "bn1.running_var": what repair makes of it is not finite: element 0`},
+		"beyond F16":      {merge.RepairReset, []float64{.5, .5}, half, `tensor "bn1.running_var": element 0 is too large for F16`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := apply(t, c.method, c.weights, c.change); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
 			}
 		})
 	}

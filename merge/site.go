@@ -448,7 +448,7 @@ func floats(params map[string]*tensor.Tensor, name string) ([]float64, error) {
 	return append([]float64(nil), tensor.Of[float64](wide)...), nil
 }
 
-// put replaces a parameter by one of these values, of the same shape, in the type that it is combined in.
+// put replaces a parameter by one of these values, of the same shape, in the type that it is combined in. Values that are not finite there are an error.
 func put(params map[string]*tensor.Tensor, name string, values []float64) error {
 	t := params[name]
 	if t == nil {
@@ -457,6 +457,9 @@ func put(params map[string]*tensor.Tensor, name string, values []float64) error 
 	next, err := inDType(tensor.FromSlice(t.Shape(), values), working(t.DType()))
 	if err != nil {
 		return fmt.Errorf("tensor %q: %w", name, err)
+	}
+	if i, found := next.NonFinite(); found {
+		return fmt.Errorf("tensor %q: what repair makes of it is not finite: element %d would be %g", name, i, values[i])
 	}
 	params[name] = next
 	return nil

@@ -155,7 +155,9 @@ func testCases() []testCase {
 	add("Conv/one axis", operands("Conv", attrs("pads", ints(1, 2), "strides", ints(2)), shape{2, 3, 7}, shape{4, 3, 3}, shape{4}))
 	for _, stride := range []int64{1, 2} {
 		name := fmt.Sprintf("Conv/computed weight and bias, stride %d", stride)
-		add(name, func(b *graph.Builder) { computedWeight(b, attrs("strides", ints(stride, stride), "pads", ints(1, 1, 1, 1))) })
+		add(name, func(b *graph.Builder) {
+			computedWeight(b, attrs("strides", ints(stride, stride), "pads", ints(1, 1, 1, 1)))
+		})
 	}
 	return slices.Concat(cases, networkCases(), planeCases())
 }
