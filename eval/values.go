@@ -3,6 +3,7 @@ package eval
 import (
 	"cmp"
 	"context"
+	"maps"
 
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/nn"
@@ -15,7 +16,7 @@ type Values struct {
 	Threads int
 	// Batch is the number of samples that run at once. 0 means DefaultBatch. The kept values of one batch are in memory.
 	Batch int
-	// Memory bounds, in bytes, what Through may take. 0 means 4 GiB.
+	// Memory bounds, in bytes, what Through may take: samples, values, parameters and what the engine works in. 0 means 4 GiB.
 	Memory int
 }
 
@@ -36,7 +37,7 @@ func (s *Values) Through(ctx context.Context, g *graph.Graph, params map[string]
 	defer e.Close()
 	const float = 4
 	// What is too large to be planned may still run in batches; where it cannot, Each says why.
-	if elements, err := e.PlanElements(n); err != nil || float*(elements+n*SampleSize(s.Data)) > cmp.Or(s.Memory, 4<<30) {
+	if elements, err := e.PlanElements(n); err != nil || float*(elements+len(e.Params())+n*SampleSize(s.Data)) > cmp.Or(s.Memory, 4<<30) {
 		return false, nil
 	}
 	if err := e.SetParams(params); err != nil {
@@ -44,6 +45,7 @@ func (s *Values) Through(ctx context.Context, g *graph.Graph, params map[string]
 	}
 	input := batches{size: n}
 	samples, _ := input.fill(s.Data, 0)
+	set := maps.Clone(params)
 	_, err = e.ForwardThrough(samples, n, func(name string, shape tensor.Shape, x []float32) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -51,9 +53,24 @@ func (s *Values) Through(ctx context.Context, g *graph.Graph, params map[string]
 		if err := visit(name, shape, x); err != nil {
 			return err
 		}
-		return e.SetParams(params)
+		return replace(e, set, params)
 	})
 	return true, err
+}
+
+// replace sets the parameters that are no longer those which were set, and notes them.
+func replace(e *nn.Engine[float32], set, params map[string]*tensor.Tensor) error {
+	for _, spec := range e.Specs() {
+		t := params[spec.Name]
+		if t == set[spec.Name] {
+			continue
+		}
+		if err := e.SetParam(spec.Name, t); err != nil {
+			return err
+		}
+		set[spec.Name] = t
+	}
+	return nil
 }
 
 // Each runs the data once, in order, through the part of the graph that the values depend on; see merge.Forward.

@@ -150,8 +150,8 @@ func (e *Engine[T]) checkBatch(batch int) error {
 	return nil
 }
 
-// PlanElements is the number of elements of memory that runs of a batch size need, besides parameters and gradients. It allocates none of it. The
-// errors are those that Forward would have for the batch size.
+// PlanElements is the number of elements of memory that Forward needs for a batch size, besides parameters and input, and Backward besides gradients and
+// what convolutions work in. It allocates none of it. The errors are those that Forward would have for the batch size.
 func (e *Engine[T]) PlanElements(batch int) (int, error) {
 	err := e.checkBatch(batch)
 	var p *planner[T]
@@ -161,7 +161,7 @@ func (e *Engine[T]) PlanElements(batch int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
 	}
-	return place(p.buffers), nil
+	return place(p.buffers) + p.workspace(), nil
 }
 
 // prepare finds the plan for an input.

@@ -66,3 +66,18 @@ func TestTakeOver(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanElementsCountsTheWorkspace: what convolutions work in is no less memory than values are.
+func TestPlanElementsCountsTheWorkspace(t *testing.T) {
+	g := graphOf(t, convolutions)
+	e := newEngine[float32](t, g, Options{Threads: 1})
+	const batch = 3
+	n, err := e.PlanElements(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward(t, e, inputFor[float32](t, g, batch), batch)
+	if values, workspace := len(e.current.arena), e.convs.Len(); workspace == 0 || n != values+workspace {
+		t.Errorf("%d elements, but there are %d of values and %d of the workspace", n, values, workspace)
+	}
+}

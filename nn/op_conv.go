@@ -27,6 +27,7 @@ func compileConv[T Float](c *call[T]) (step, error) {
 	}
 	engine := c.planner.engine
 	v := &convolution[T]{shape: shape, conv: kernel.NewConv(shape, &engine.convs), pool: engine.pool, out: shape.OutSize()}
+	c.planner.convs = append(c.planner.convs, v.conv)
 	x, w, y := c.x(0), c.x(1), c.y()
 	bias := func() []T { return nil }
 	if c.has(2) {

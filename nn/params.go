@@ -84,18 +84,8 @@ func (e *Engine[T]) checkParams(params map[string]*tensor.Tensor) error {
 	known := map[string]bool{}
 	for _, p := range e.net.graph.Params {
 		known[p.Name] = true
-		t := params[p.Name]
-		if t == nil {
-			if p.DType.IsFloat() {
-				return fmt.Errorf("tensor %q is missing", p.Name)
-			}
-			continue
-		}
-		if want, _ := p.Shape.Fixed(); !t.Shape().Equal(want) {
-			return fmt.Errorf("tensor %q has shape %v, not %v", p.Name, t.Shape(), want)
-		}
-		if p.DType.IsFloat() && !t.DType().IsFloat() {
-			return fmt.Errorf("tensor %q is of %v, not of floats", p.Name, t.DType())
+		if err := checkParam(p, params[p.Name]); err != nil {
+			return err
 		}
 	}
 	for _, name := range sortedKeys(params) {
@@ -103,6 +93,42 @@ func (e *Engine[T]) checkParams(params map[string]*tensor.Tensor) error {
 			return fmt.Errorf("tensor %q is not a parameter of the graph", name)
 		}
 	}
+	return nil
+}
+
+// checkParam holds a tensor, nil where there is none, to what the graph says of the parameter.
+func checkParam(p graph.Value, t *tensor.Tensor) error {
+	if t == nil {
+		if p.DType.IsFloat() {
+			return fmt.Errorf("tensor %q is missing", p.Name)
+		}
+		return nil
+	}
+	if want, _ := p.Shape.Fixed(); !t.Shape().Equal(want) {
+		return fmt.Errorf("tensor %q has shape %v, not %v", p.Name, t.Shape(), want)
+	}
+	if p.DType.IsFloat() && !t.DType().IsFloat() {
+		return fmt.Errorf("tensor %q is of %v, not of floats", p.Name, t.DType())
+	}
+	return nil
+}
+
+// SetParam sets one parameter, from a tensor of any float type and its shape. An error changes nothing.
+func (e *Engine[T]) SetParam(name string, t *tensor.Tensor) error {
+	at := slices.IndexFunc(e.specs, func(s ParamSpec) bool { return s.Name == name })
+	if at < 0 {
+		return fmt.Errorf("nn: graph %q: tensor %q is no parameter of floats", e.net.graph.Name, name)
+	}
+	p, _ := e.net.graph.Param(name)
+	err := checkParam(p, t)
+	var data []T
+	if err == nil {
+		data, err = convert[T](t)
+	}
+	if err != nil {
+		return fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
+	}
+	copy(e.params[e.specs[at].Offset:], data)
 	return nil
 }
 

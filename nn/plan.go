@@ -1,6 +1,10 @@
 package nn
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/rebasin/rebasin/internal/kernel"
+)
 
 // plan is a network bound to the memory of one batch size.
 type plan[T Float] struct {
@@ -31,6 +35,7 @@ type planner[T Float] struct {
 	values  map[string]*value[T]
 	buffers []*buffer[T]
 	calls   []*call[T]
+	convs   []*kernel.Conv[T]
 }
 
 func (p *planner[T]) backwardTime(at int) int { return 2*p.lossTime() - at }
@@ -218,6 +223,15 @@ func (c *call[T]) readsOnce(i int) bool {
 		}
 	}
 	return true
+}
+
+// workspace is what the convolutions of Forward take of the engine's workspace.
+func (p *planner[T]) workspace() int {
+	var m kernel.WorkspaceMemory
+	for _, c := range p.convs {
+		m = m.Max(c.ForwardMemory())
+	}
+	return m.Elements(p.engine.pool.Threads())
 }
 
 // allocate gives the plan its memory.

@@ -110,10 +110,25 @@ func (c *Conv[T]) forwardWith(e *implementation[T], p *Pool, x, w, bias, y []T) 
 	if bias != nil {
 		holdsMatrix("Conv.Forward", "bias", len(bias), 1, s.Out, s.Out)
 	}
-	if c.forward.impl != e {
+	c.planForward(e)
+	c.forward.run(p, c.ws, x, weightLines[T]{w: w, groups: s.Groups}, bias, y, false)
+}
+
+func (c *Conv[T]) planForward(e *implementation[T]) {
+	if s := &c.shape; c.forward.impl != e {
 		c.forward = newPatches(e, s.Batch, s.In, s.Out, s.Groups, s.Size, s.OutSize(), s.Kernel, s.Stride, s.Dilation, [2]int{s.Pads[0], s.Pads[1]})
 	}
-	c.forward.run(p, c.ws, x, weightLines[T]{w: w, groups: s.Groups}, bias, y, false)
+}
+
+// ForwardMemory is what Forward takes of the workspace.
+func (c *Conv[T]) ForwardMemory() WorkspaceMemory {
+	c.planForward(current[T]())
+	f := &c.forward
+	m := WorkspaceMemory{packed: f.groups * f.panelRows() * f.impl.mr * f.depth, panel: f.impl.nr * f.block, edge: f.impl.nr * f.impl.mr}
+	if !f.lattice.isImage {
+		m.image = f.latticeLen
+	}
+	return m
 }
 
 // InputGrad computes dx = beta*dx + the gradient of the input.
@@ -202,6 +217,20 @@ func (w *Workspace[T]) Len() int {
 		n += cap(s.image) + cap(s.turned) + cap(s.panel) + cap(s.rows) + cap(s.edge)
 	}
 	return n
+}
+
+// WorkspaceMemory is the elements that convolutions take of a workspace: the packed weights and, for each thread, copies of images, a panel of patches
+// and a tile of the product.
+type WorkspaceMemory struct{ packed, image, panel, edge int }
+
+// Max is what convolutions take that run one after the other.
+func (m WorkspaceMemory) Max(o WorkspaceMemory) WorkspaceMemory {
+	return WorkspaceMemory{max(m.packed, o.packed), max(m.image, o.image), max(m.panel, o.panel), max(m.edge, o.edge)}
+}
+
+// Elements is the sum on a number of threads.
+func (m WorkspaceMemory) Elements(threads int) int {
+	return m.packed + threads*(m.image+m.panel+m.edge)
 }
 
 // imagesOfTask is how many images of so many pixels a part of a convolution covers.

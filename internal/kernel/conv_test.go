@@ -287,3 +287,30 @@ func TestConvShortSlices(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardMemory compares what Forward says that it takes with what it took: of one convolution exactly, of several one after the other at most.
+func TestForwardMemory(t *testing.T) {
+	pool := NewPool(1)
+	defer pool.Close()
+	var all WorkspaceMemory
+	var shared Workspace[float32]
+	for _, s := range convCases() {
+		nx, nw, ny := s.lengths()
+		x, w, y := make([]float32, nx), make([]float32, nw), make([]float32, ny)
+		var ws Workspace[float32]
+		c := NewConv(s, &ws)
+		need := c.ForwardMemory()
+		c.Forward(pool, x, w, nil, y)
+		if got, want := ws.Len(), need.Elements(1); got != want {
+			t.Errorf("%+v: the workspace has %d elements, not %d", s, got, want)
+		}
+		all = all.Max(need)
+		NewConv(s, &shared).Forward(pool, x, w, nil, y)
+	}
+	if got, want := shared.Len(), all.Elements(1); got != want {
+		t.Errorf("the shared workspace has %d elements, not %d", got, want)
+	}
+	if one, three := all.Elements(1), all.Elements(3); three <= one || three > 3*one {
+		t.Errorf("%d elements on one thread, %d on three", one, three)
+	}
+}
