@@ -1,0 +1,114 @@
+package onnx
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rebasin/rebasin/checkpoint"
+	"github.com/rebasin/rebasin/onnx/internal/onnxpb"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// external is where a tensor's data lies beside the model.
+type external struct {
+	location string // relative to the model's folder, with slashes
+	at       span
+}
+
+// external reads where the data of a tensor of size bytes lies, and checks that the file is there and has it.
+func (f *File) external(p *onnxpb.TensorProto, size int) (external, error) {
+	var e external
+	values := map[string]string{}
+	for _, entry := range p.GetExternalData() {
+		if _, twice := values[entry.GetKey()]; twice {
+			return e, malformed("external data has the key %s twice", quote(entry.GetKey()))
+		}
+		values[entry.GetKey()] = entry.GetValue()
+	}
+	if e.location = values["location"]; e.location == "" {
+		return e, malformed("external data has no location")
+	}
+	if strings.ContainsAny(e.location, "\\:\x00") || !filepath.IsLocal(filepath.FromSlash(e.location)) {
+		return e, malformed("external data %s does not lie in the folder of the model", quote(e.location))
+	}
+	e.at.size = int64(size)
+	for i, key := range []string{"offset", "length"} {
+		text, given := values[key]
+		if !given {
+			continue
+		}
+		v, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || v < 0 {
+			return e, malformed("external data has the %s %s", key, quote(text))
+		}
+		*[]*int64{&e.at.at, &e.at.size}[i] = v
+	}
+	if e.at.size != int64(size) {
+		return e, malformed("shape %v needs %d bytes, external data has %d", p.GetDims(), size, e.at.size)
+	}
+	have, err := f.sizeOf(e.location)
+	if err != nil {
+		return e, err
+	}
+	if e.at.at > have || e.at.size > have-e.at.at {
+		return e, malformed("%d bytes at %d of external data %s, which has %d", e.at.size, e.at.at, quote(e.location), have)
+	}
+	return e, nil
+}
+
+// sizeOf is the size of a file of external data; each is looked at once.
+func (f *File) sizeOf(location string) (int64, error) {
+	if size, known := f.sizes[location]; known {
+		return size, nil
+	}
+	root, err := os.OpenRoot(f.folder)
+	if err != nil {
+		return 0, malformed("external data %s: %v", quote(location), cause(err))
+	}
+	defer root.Close()
+	info, err := root.Stat(filepath.FromSlash(location))
+	switch {
+	case err != nil:
+		return 0, malformed("external data %s: %v", quote(location), cause(err))
+	case !info.Mode().IsRegular():
+		return 0, malformed("external data %s is not a regular file", quote(location))
+	}
+	f.sizes[location] = info.Size()
+	return info.Size(), nil
+}
+
+// openExternal opens a file of external data. It was checked to be regular, and is not followed out of the model's folder.
+func (f *File) openExternal(location string) (*os.File, error) {
+	root, err := os.OpenRoot(f.folder)
+	if err != nil {
+		return nil, malformed("external data %s: %v", quote(location), cause(err))
+	}
+	defer root.Close()
+	file, err := root.Open(filepath.FromSlash(location))
+	if err != nil {
+		return nil, malformed("external data %s: %v", quote(location), cause(err))
+	}
+	return file, nil
+}
+
+func (f *File) readExternal(info checkpoint.Info, e external) (*tensor.Tensor, error) {
+	file, err := f.openExternal(e.location)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return readDense(file, info, e.at)
+}
+
+// DataFiles are the paths of the files of external data that the model reads, sorted.
+func (f *File) DataFiles() []string {
+	var paths []string
+	for location := range f.sizes {
+		paths = append(paths, filepath.Join(f.folder, filepath.FromSlash(location)))
+	}
+	slices.Sort(paths)
+	return paths
+}
