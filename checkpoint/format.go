@@ -70,6 +70,15 @@ func (f Form) At(path string) Form {
 	return f
 }
 
+// LeftOut names what the file that has this form holds beside tensors and metadata, and one that is written at path will not: keys with dots
+// between them.
+func (f Form) LeftOut(path string) []string {
+	if f.torch == nil {
+		return nil
+	}
+	return f.torch.leftOut(f.At(path).Format != FormatTorch)
+}
+
 // OpenOptions say how to read a file.
 type OpenOptions struct {
 	// Key is where in a file of PyTorch the state dict is: keys with dots between them, as in "checkpoint.model", or "." for the dictionary that
@@ -125,6 +134,8 @@ func Write(ctx context.Context, path string, entries []Entry, metadata map[strin
 	switch form = form.At(path); form.Format {
 	case FormatSafetensors:
 		return WriteSafetensors(ctx, path, entries, metadata)
+	case FormatTorch:
+		return writeTorch(ctx, path, entries, metadata, form.torch)
 	}
 	return fmt.Errorf("checkpoint: writing %q: unknown format %q", path, form.Format)
 }

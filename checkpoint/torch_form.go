@@ -28,6 +28,17 @@ type torchItem struct {
 	key, value any
 }
 
+// keyName is a key as part of a path of keys.
+func keyName(key any) string {
+	switch key := key.(type) {
+	case string:
+		return key
+	case int64, float64, bool:
+		return fmt.Sprint(key)
+	}
+	return "(" + kindOf(key) + ")"
+}
+
 // maxCarried bounds what is carried from file to file beside tensors: values, and eight bytes of strings each.
 const maxCarried = 1 << 20
 
@@ -48,7 +59,7 @@ func newTorchForm(way []level) *torchForm {
 			case carried(key, &budget, 0) && carried(v, &budget, 0):
 				out.items = append(out.items, torchItem{key, v})
 			default:
-				out.dropped = append(out.dropped, keyText(key))
+				out.dropped = append(out.dropped, keyName(key))
 			}
 		}
 		if a := l.dict.attributes; a != nil && carried(a, &budget, 0) {
@@ -57,6 +68,26 @@ func newTorchForm(way []level) *torchForm {
 		f.levels = append(f.levels, out)
 	}
 	return f
+}
+
+// leftOut names what is not written again: what cannot be, or all there is.
+func (f *torchForm) leftOut(all bool) []string {
+	var names []string
+	way := ""
+	for i, l := range f.levels {
+		if i > 0 {
+			way += l.key + "."
+		}
+		for _, key := range l.dropped {
+			names = append(names, quote(way+key))
+		}
+		for _, item := range l.items {
+			if all && item.value != nil {
+				names = append(names, quote(way+keyName(item.key)))
+			}
+		}
+	}
+	return names
 }
 
 // commonPrefix is modulePrefix where the names of all tensors have it.

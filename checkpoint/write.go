@@ -50,17 +50,26 @@ func writeData(ctx context.Context, w io.Writer, entries []Entry) error {
 }
 
 func (e *Entry) writeTo(w io.Writer) error {
-	t, err := e.Load()
-	switch {
-	case err != nil:
+	t, err := e.load()
+	if err != nil {
 		return err
-	case t == nil:
-		return errors.New("nothing was loaded")
-	case t.DType() != e.DType || !t.Shape().Equal(e.Shape):
-		return fmt.Errorf("declared as %v%v, loaded as %v", e.DType, e.Shape, t)
 	}
 	_, err = w.Write(t.Bytes())
 	return err
+}
+
+// load loads the tensor and checks that it is what was declared.
+func (e *Entry) load() (*tensor.Tensor, error) {
+	t, err := e.Load()
+	switch {
+	case err != nil:
+		return nil, err
+	case t == nil:
+		return nil, errors.New("nothing was loaded")
+	case t.DType() != e.DType || !t.Shape().Equal(e.Shape):
+		return nil, fmt.Errorf("declared as %v%v, loaded as %v", e.DType, e.Shape, t)
+	}
+	return t, nil
 }
 
 // buildHeader sorts the entries as their data is to be and returns all bytes before the data.
@@ -102,7 +111,13 @@ func appendMetadata(b *bytes.Buffer, metadata map[string]string) error {
 	if len(metadata) == 0 {
 		return nil
 	}
-	b.WriteString(`"` + metadataKey + `":{`)
+	b.WriteString(`"` + metadataKey + `":`)
+	return appendStrings(b, metadata)
+}
+
+// appendStrings appends a JSON object of strings, sorted by key.
+func appendStrings(b *bytes.Buffer, metadata map[string]string) error {
+	b.WriteByte('{')
 	for i, key := range slices.Sorted(maps.Keys(metadata)) {
 		if !utf8.ValidString(key) || !utf8.ValidString(metadata[key]) {
 			return fmt.Errorf("metadata %s is not valid UTF-8", quote(key))

@@ -29,6 +29,8 @@ type Plan struct {
 	Tensors []Step
 	// Repaired are tensors that are written in place of the combined ones, see [Repairer]; nil where nothing was repaired.
 	Repaired map[string]*tensor.Tensor
+	// Form is that of the output, unless the ending of its name says otherwise; the zero value is plain safetensors.
+	Form checkpoint.Form
 	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none: both
 	// inputs, their float32 forms where they are of half precision, and the result.
 	Bytes, Memory int64
@@ -139,9 +141,9 @@ func (p *Plan) load(name string) (*tensor.Tensor, error) {
 	return Combine(p.Method, name, a, b, p.Lambda)
 }
 
-// Execute writes the merged model as safetensors, atomically: it appears whole or not at all. Tensors are loaded one after the other.
+// Execute writes the merged model in the plan's form, atomically: it appears whole or not at all. Tensors are loaded one after the other.
 func (p *Plan) Execute(ctx context.Context, path string, metadata map[string]string, progress func(done, total int)) error {
-	return checkpoint.WriteSafetensors(ctx, path, p.Entries(progress), metadata)
+	return checkpoint.Write(ctx, path, p.Entries(progress), metadata, p.Form)
 }
 
 // Params computes the merged tensors in memory, for measuring before writing. Tensors that are copied are a's, or at the ends of the way b's, own.

@@ -238,8 +238,14 @@ func Symmetry(ctx context.Context, models ...*Model) (*symmetry.Symmetry, error)
 	return s, nil
 }
 
-// Save writes tensors in the safetensors format, atomically, with this architecture in the metadata when it is known.
+// Save writes tensors, atomically, with this architecture in the metadata when it is known, in the format that the ending of the file's name
+// says, else as safetensors.
 func Save(ctx context.Context, path string, params map[string]*tensor.Tensor, cfg *zoo.Config, metadata map[string]string) error {
+	return SaveAs(ctx, path, params, cfg, metadata, checkpoint.Form{})
+}
+
+// SaveAs is Save in the form of another file, unless the ending of the file's name says otherwise.
+func SaveAs(ctx context.Context, path string, params map[string]*tensor.Tensor, cfg *zoo.Config, metadata map[string]string, form checkpoint.Form) error {
 	meta := maps.Clone(metadata)
 	if meta == nil {
 		meta = map[string]string{}
@@ -259,7 +265,7 @@ func Save(ctx context.Context, path string, params map[string]*tensor.Tensor, cf
 			Load: func() (*tensor.Tensor, error) { return t, nil },
 		})
 	}
-	return checkpoint.WriteSafetensors(ctx, path, entries, meta)
+	return checkpoint.Write(ctx, path, entries, meta, form)
 }
 
 // SameNetwork reports how the architectures of two models differ, as far as both are known. How they were initialised and trained is no part of it.

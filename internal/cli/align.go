@@ -60,6 +60,7 @@ func (a *app) runAlign(ctx context.Context, f *alignFlags, pathA, pathB string) 
 		return err
 	}
 	a.finish()
+	a.warnLeftOut(r.b, f.output)
 	if a.json {
 		return writeJSON(a.stdout, f.json(r))
 	}
@@ -74,7 +75,7 @@ func (f *alignFlags) write(ctx context.Context, r *matching) error {
 		return err
 	}
 	meta := outputMetadata(r.b, "align "+r.result.Method, f.seed, inputs...)
-	if err := model.Save(ctx, f.output, r.aligned, r.b.Config, meta); err != nil {
+	if err := model.SaveAs(ctx, f.output, r.aligned, r.b.Config, meta, r.b.Form()); err != nil {
 		return err
 	}
 	if f.alignmentOut == "" {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"github.com/rebasin/rebasin/model"
 )
 
 func (a *app) inspect() *cobra.Command {
@@ -49,18 +51,19 @@ func (a *app) runInspect(models *modelFlags, path string) error {
 	}
 	a.finish()
 	if !a.json {
-		return a.printTensors(tensors, elements, bytes, m.Metadata())
+		return a.printTensors(m, tensors, elements, bytes)
 	}
 	return writeJSON(a.stdout, struct {
 		Path     string            `json:"path"`
+		Format   string            `json:"format"`
 		Tensors  []tensorJSON      `json:"tensors"`
 		Elements int64             `json:"elements"`
 		Bytes    int64             `json:"bytes"`
 		Metadata map[string]string `json:"metadata"`
-	}{path, tensors, elements, bytes, m.Metadata()})
+	}{path, string(m.Form().Format), tensors, elements, bytes, m.Metadata()})
 }
 
-func (a *app) printTensors(tensors []tensorJSON, elements, bytes int64, meta map[string]string) error {
+func (a *app) printTensors(m *model.Model, tensors []tensorJSON, elements, bytes int64) error {
 	var rows [][]string
 	for _, t := range tensors {
 		rows = append(rows, []string{strconv.Quote(t.Name), t.DType, fmt.Sprint(t.Shape), size(t.Bytes)})
@@ -68,7 +71,8 @@ func (a *app) printTensors(tensors []tensorJSON, elements, bytes int64, meta map
 	if err := a.table([]string{"tensor", "dtype", "shape", "size"}, rows); err != nil {
 		return err
 	}
-	a.printf("\n%d tensors, %d elements, %s\n", len(tensors), elements, size(bytes))
+	a.printf("\n%d tensors, %d elements, %s, %s\n", len(tensors), elements, size(bytes), m.Form().Format)
+	meta := m.Metadata()
 	for _, k := range slices.Sorted(maps.Keys(meta)) {
 		a.printf("%s: %s\n", strconv.Quote(k), strconv.Quote(meta[k]))
 	}

@@ -143,6 +143,8 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 	if err := plan.Execute(ctx, f.output, meta, func(done, total int) { a.report("merging", done, total, "") }); err != nil {
 		return err
 	}
+	a.finish()
+	a.warnLeftOut(r.a, f.output)
 	return a.reportMerge(f, plan, r, loss, repaired)
 }
 
@@ -152,8 +154,13 @@ func (f *mergeFlags) newPlan(r *matching) (*merge.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return merge.NewPlan(merge.Source{Name: r.a.Path, Hash: hash[0], Infos: r.a.Infos(), Load: r.a.Tensor},
+	plan, err := merge.NewPlan(merge.Source{Name: r.a.Path, Hash: hash[0], Infos: r.a.Infos(), Load: r.a.Tensor},
 		merge.Source{Name: r.b.Path, Hash: hash[1], Infos: r.b.Infos(), Load: r.loadB}, merge.Method(f.combine), f.weights)
+	if err != nil {
+		return nil, err
+	}
+	plan.Form = r.a.Form()
+	return plan, nil
 }
 
 func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string, error) {

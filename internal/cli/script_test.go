@@ -121,6 +121,10 @@ func useCache(t *testing.T) string {
 func TestScripts(t *testing.T) {
 	shared, fresh := useCache(t), t.TempDir()
 	goModCache := goModCache()
+	torch, err := filepath.Abs(filepath.Join("..", "..", "checkpoint", "testdata", "torch")) // files that PyTorch wrote
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
 		RequireUniqueNames: true,
@@ -132,6 +136,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_CACHE_HOME", shared)
 			e.Setenv("FRESH", filepath.Join(fresh, filepath.Base(e.WorkDir)))
 			e.Setenv("GOMODCACHE", goModCache)
+			e.Setenv("TORCH", torch)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

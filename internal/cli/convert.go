@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rebasin/rebasin/checkpoint"
+	"github.com/rebasin/rebasin/model"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// convertFlags are the flags of convert.
+type convertFlags struct {
+	models modelFlags
+	dtype  string
+}
+
+// convertDTypes are the values of --dtype.
+var convertDTypes = map[string]tensor.DType{"f32": tensor.F32, "f16": tensor.F16, "bf16": tensor.BF16}
+
+func (a *app) convert() *cobra.Command {
+	var f convertFlags
+	c := &cobra.Command{
+		Use:   "convert IN OUT",
+		Short: "Write the tensors of a file in another format",
+		Long: `Writes the tensors and the metadata of IN to OUT, one tensor at a time. The ending
+of OUT's name says the format: .safetensors, .pt, .pth, .bin or .ckpt (PyTorch),
+.npz (NumPy), .index.json (safetensors in several files). Any other ending means
+that of IN. What else a file of PyTorch holds beside its state dict, as the number
+of an epoch, goes into another one as far as it is made of plain values.`,
+		Example: `  rebasin convert a.safetensors a.pt
+  rebasin convert a.safetensors half.safetensors --dtype bf16`,
+		Args: arguments(2, 2, "an input and an output are"),
+		RunE: func(c *cobra.Command, args []string) error { return a.runConvert(c.Context(), &f, args[0], args[1]) },
+	}
+	f.models.register(c)
+	c.Flags().StringVar(&f.dtype, "dtype", "", "write floating-point tensors as f32, f16 or bf16, each element rounded to nearest; other tensors stay")
+	choices(c, "dtype", "f32", "f16", "bf16")
+	return c
+}
+
+func (a *app) runConvert(ctx context.Context, f *convertFlags, in, out string) error {
+	dtype, known := convertDTypes[f.dtype]
+	if !known && f.dtype != "" {
+		return usagef("--dtype %q: there are f32, f16 and bf16", f.dtype)
+	}
+	if err := checkOutput(out, in); err != nil {
+		return err
+	}
+	m, err := f.models.open(in)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	entries, bytes, err := a.converted(m, dtype)
+	if err != nil {
+		return err
+	}
+	if err := checkpoint.Write(ctx, out, entries, m.Metadata(), m.Form()); err != nil {
+		return err
+	}
+	a.finish()
+	a.warnLeftOut(m, out)
+	form := m.Form().At(out)
+	if a.json {
+		return writeJSON(a.stdout, struct {
+			Output  string   `json:"output"`
+			Format  string   `json:"format"`
+			Tensors int      `json:"tensors"`
+			Bytes   int64    `json:"bytes"`
+			LeftOut []string `json:"left_out"`
+		}{out, string(form.Format), len(entries), bytes, append([]string{}, m.Form().LeftOut(out)...)})
+	}
+	a.printf("%s: %s of %s, as %s\n", out, counted(len(entries), "tensor"), size(bytes), form.Format)
+	return nil
+}
+
+// converted are the model's tensors, those of floating point with this dtype if there is one, and the bytes of all.
+func (a *app) converted(m *model.Model, dtype tensor.DType) ([]checkpoint.Entry, int64, error) {
+	infos := m.Infos()
+	entries, bytes, done := make([]checkpoint.Entry, len(infos)), int64(0), 0
+	for i, info := range infos {
+		to := info
+		if dtype != 0 && info.DType.IsFloat() {
+			to.DType = dtype
+		}
+		n, err := to.DType.Bytes(to.Shape)
+		if err != nil {
+			return nil, 0, fmt.Errorf("%q: tensor %q: %w", m.Path, info.Name, err)
+		}
+		bytes += int64(n)
+		entries[i] = checkpoint.Entry{Info: to, Load: func() (*tensor.Tensor, error) {
+			x, err := m.Tensor(info.Name)
+			if err == nil && to.DType != info.DType {
+				x, err = convertTensor(x, to.DType)
+			}
+			done++
+			a.report("converting", done, len(infos), "")
+			return x, err
+		}}
+	}
+	return entries, bytes, nil
+}
+
+// convertTensor converts to another dtype, and refuses to make an infinity of a number.
+func convertTensor(x *tensor.Tensor, dtype tensor.DType) (*tensor.Tensor, error) {
+	y, err := x.Convert(dtype)
+	if err != nil {
+		return nil, err
+	}
+	if _, found := x.NonFinite(); found {
+		return y, nil
+	}
+	if i, found := y.NonFinite(); found {
+		return nil, fmt.Errorf("element %d is too large for %v", i, dtype)
+	}
+	return y, nil
+}
+
+// warnLeftOut says what of an input an output like it has not.
+func (a *app) warnLeftOut(like *model.Model, out string) {
+	if left := like.Form().LeftOut(out); len(left) > 0 {
+		a.warn("%q has no place for these of %q, which are left out: %s", out, like.Path, strings.Join(left, ", "))
+	}
+}
