@@ -64,16 +64,17 @@ func (l *lattice) stretches() []stretch {
 }
 
 // fillLattice copies an image into a lattice, with zeros around it.
-func fillLattice[T Float](l *lattice, dst, x []T) {
+func fillLattice[T Float](e *implementation[T], l *lattice, dst, x []T) {
 	clear(dst[:l.elements])
 	stride, image, channel := l.stride[1], l.size[0]*l.size[1], l.elements/l.channels
 	for c := range l.channels {
 		to, from := dst[c*channel:][:channel], x[c*image:][:image]
+		if l.stride == [2]int{1, 1} && len(l.rows) > 0 { // stretches of one length, one for each row
+			s := l.rows[0]
+			e.storeEdge(to[s.place:], l.plane[1], from[s.x:], l.size[1], len(l.rows), s.count, false)
+			continue
+		}
 		for _, s := range l.rows {
-			if stride == 1 {
-				copy(to[s.place:], from[s.x:][:s.count])
-				continue
-			}
 			at := s.x
 			for i := range to[s.place:][:s.count] {
 				to[s.place+i] = from[at]

@@ -106,7 +106,7 @@ func (c *patches[T]) product(s *convScratch[T], first, have, group int) {
 	if !c.lattice.isImage {
 		s.image = grow(s.image, c.latticeLen)
 		for i := range have {
-			fillLattice(&c.lattice, s.image[i*c.lattice.elements:], x[i*c.imageStep:])
+			fillLattice(c.impl, &c.lattice, s.image[i*c.lattice.elements:], x[i*c.imageStep:])
 		}
 		x = s.image
 	}

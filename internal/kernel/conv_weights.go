@@ -131,13 +131,12 @@ func (g *weightGrad[T]) turn(s *convScratch[T], first, have, group int) {
 			g.impl.packLines(dst, g.in, g.in, x, size, size)
 			continue
 		}
-		s.image = grow(s.image, size*g.in)
-		g.impl.packLines(s.image, g.in, g.in, x, size, size)
 		clear(dst)
 		columns := min(g.size[1], g.turned[1]-g.pads[1])
 		for y := range min(g.size[0], g.turned[0]-g.pads[0]) {
 			if columns > 0 {
-				copy(dst[((y+g.pads[0])*g.turned[1]+g.pads[1])*g.in:], s.image[y*g.size[1]*g.in:][:columns*g.in])
+				at := ((y+g.pads[0])*g.turned[1] + g.pads[1]) * g.in
+				g.impl.packLines(dst[at:][:columns*g.in], g.in, g.in, x[y*g.size[1]:], size, columns)
 			}
 		}
 	}
