@@ -59,26 +59,12 @@ func (n *Node) String() string {
 	return "node \"" + name + "\" (" + n.Op + ")"
 }
 
-// Constants returns the values of all Constant nodes by the name of their output, also where Identity nodes pass them on. The tensors are
-// those of the nodes' attributes, or made from them, and are not to be changed. Nodes whose attributes hold no readable value are left out.
+// Constants returns the values of all Constant nodes by the name of their output, and what follows from them and from shapes alone: values that
+// Identity passes on, targets that are computed with Shape, Gather and Concat, masks and tables of places. Only types with arithmetic are computed with,
+// and only as far as no symbol of a shape and no bound on memory stands in the way. The tensors may be those of the nodes' attributes and are not to be
+// changed. Nodes whose attributes hold no readable value are left out, and all that comes after the first contradiction in the graph.
 func (g *Graph) Constants() map[string]*tensor.Tensor {
-	constants := map[string]*tensor.Tensor{}
-	for i := range g.Nodes {
-		n := &g.Nodes[i]
-		if len(n.Outputs) == 0 {
-			continue
-		}
-		switch n.Op {
-		case "Constant":
-			if t, err := n.Attrs.constant(); err == nil {
-				constants[n.Outputs[0]] = t
-			}
-		case "Identity":
-			if t, ok := constants[n.Input(0)]; ok {
-				constants[n.Outputs[0]] = t
-			}
-		}
-	}
+	_, constants, _, _ := g.inferAndFold()
 	return constants
 }
 

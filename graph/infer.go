@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/rebasin/rebasin/tensor"
 )
 
 // ErrUnknownOperator is in the errors of InferShapes for operators that have no shape rule.
@@ -38,16 +40,22 @@ var errComputedShape = errors.New("shape is not a constant")
 
 // infer returns the values that can be known and the first reason why others are not.
 func (g *Graph) infer() (values map[string]Value, unknown, err error) {
+	values, _, unknown, err = g.inferAndFold()
+	return values, unknown, err
+}
+
+// inferAndFold also returns the constants, and what follows from them, up to the first contradiction.
+func (g *Graph) inferAndFold() (values map[string]Value, constants map[string]*tensor.Tensor, unknown, err error) {
 	values = map[string]Value{}
 	for _, list := range [][]Value{g.Inputs, g.Params} {
 		for _, v := range list {
 			values[v.Name] = v
 		}
 	}
-	constants, used := g.Constants(), g.uses()
+	f, used := &folder{constants: map[string]*tensor.Tensor{}, lists: map[string]Shape{}}, g.uses()
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
-		err := g.apply(&call{node: n, constants: constants}, values, used)
+		err := g.apply(&call{node: n, constants: f.constants, lists: f.lists}, values, used, f)
 		switch {
 		case errors.Is(err, ErrUnknownOperator), errors.Is(err, errComputedShape), errors.Is(err, errUnknownInput):
 			g.adopt(n, values)
@@ -55,10 +63,10 @@ func (g *Graph) infer() (values map[string]Value, unknown, err error) {
 				unknown = fmt.Errorf("%s: %w", n, err)
 			}
 		case err != nil:
-			return nil, nil, fmt.Errorf("%s: %w", n, err)
+			return nil, f.constants, nil, fmt.Errorf("%s: %w", n, err)
 		}
 	}
-	return values, unknown, nil
+	return values, f.constants, unknown, nil
 }
 
 // uses is the set of names that some node or the graph's outputs read.
@@ -104,7 +112,7 @@ func (g *Graph) adopt(n *Node, values map[string]Value) {
 }
 
 // apply runs a shape rule and records what it gives.
-func (g *Graph) apply(c *call, values map[string]Value, used map[string]bool) error {
+func (g *Graph) apply(c *call, values map[string]Value, used map[string]bool, f *folder) error {
 	op, ok := operators[c.node.Op]
 	if !ok {
 		return ErrUnknownOperator
@@ -128,20 +136,24 @@ func (g *Graph) apply(c *call, values map[string]Value, used map[string]bool) er
 		}
 		v := outs[i]
 		v.Name, v.Shape = name, slices.Clip(v.Shape)
-		if err := v.Shape.validate(leastExtent(c.node)); err != nil {
+		if err := v.Shape.validate(leastExtent(c.node, v.DType)); err != nil {
 			return fmt.Errorf("output %q: %w", name, err)
 		}
 		if d, ok := g.Declared[name]; ok && (d.DType != v.DType || !d.Shape.Equal(v.Shape)) {
 			return fmt.Errorf("output %q is %v %s but declared as %v %s", name, v.DType, v.Shape, d.DType, d.Shape)
 		}
 		values[name] = v
+		if i == 0 {
+			f.fold(c, v)
+		}
 	}
 	return nil
 }
 
-// leastExtent is 0 for constants, and where they are passed on, since the target of a Reshape to a scalar is empty, and 1 for everything else.
-func leastExtent(n *Node) int {
-	if n.Op == "Constant" || n.Op == "Identity" {
+// leastExtent is 0 for constants, and where they are passed on or lists of extents are computed, since the target of a Reshape to a scalar is empty, and
+// 1 for everything else.
+func leastExtent(n *Node, d tensor.DType) int {
+	if n.Op == "Constant" || n.Op == "Identity" || !d.IsFloat() {
 		return 0
 	}
 	return 1

@@ -10,10 +10,9 @@ import (
 
 // partOperators make values longer or shorter along some axes.
 var partOperators = map[string]operator{
-	"Concat":     {inputs: arity{1, many}, outputs: one, attrs: map[string]string{"axis": "INT"}, infer: concat},
-	"Pad":        {inputs: between(2, 4), outputs: one, attrs: map[string]string{"mode": "STRING"}, infer: pad},
-	"Slice":      {inputs: between(3, 5), outputs: one, infer: slice},
-	"ReduceMean": {inputs: between(1, 2), outputs: one, attrs: map[string]string{"keepdims": "INT", "noop_with_empty_axes": "INT"}, infer: reduce},
+	"Concat": {inputs: arity{1, many}, outputs: one, attrs: map[string]string{"axis": "INT"}, infer: concat},
+	"Pad":    {inputs: between(2, 4), outputs: one, attrs: map[string]string{"mode": "STRING"}, infer: pad},
+	"Slice":  {inputs: between(3, 5), outputs: one, infer: slice},
 }
 
 // concat puts its inputs one after the other; they agree in all axes but one.
@@ -247,41 +246,6 @@ func slice(c *call) ([]Value, error) {
 	for i, r := range ranges {
 		if out[i].IsFixed() {
 			out[i].Size = r.Len
-		}
-	}
-	return c.result(out)
-}
-
-// ReduceAxes says, for each axis of a value of this rank, whether a ReduceMean node takes the mean over it. Constants are those of
-// [Graph.Constants].
-func ReduceAxes(n *Node, rank int, constants map[string]*tensor.Tensor) ([]bool, error) {
-	axes, err := n.axesOf(1, rank, constants)
-	if err != nil {
-		return nil, err
-	}
-	if len(axes) == 0 && n.Attrs.Int("noop_with_empty_axes", 0) == 0 {
-		axes = allAxes(rank)
-	}
-	reduced := make([]bool, rank)
-	for _, axis := range axes {
-		reduced[axis] = true
-	}
-	return reduced, nil
-}
-
-func reduce(c *call) ([]Value, error) {
-	reduced, err := ReduceAxes(c.node, c.shape(0).Rank(), c.constants)
-	if err != nil {
-		return nil, err
-	}
-	keep := c.node.Attrs.Int("keepdims", 1) != 0
-	out := Shape{}
-	for i, d := range c.shape(0) {
-		switch {
-		case !reduced[i]:
-			out = append(out, d)
-		case keep:
-			out = append(out, Fixed(1))
 		}
 	}
 	return c.result(out)

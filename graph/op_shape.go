@@ -3,8 +3,6 @@ package graph
 import (
 	"fmt"
 	"slices"
-
-	"github.com/rebasin/rebasin/tensor"
 )
 
 // shapeOperators make constants and rearrange elements.
@@ -19,6 +17,8 @@ var shapeOperators = map[string]operator{
 	"Flatten":   {inputs: one, outputs: one, attrs: map[string]string{"axis": "INT"}, infer: flatten},
 	"Reshape":   {inputs: two, outputs: one, attrs: map[string]string{"allowzero": "INT"}, infer: reshape},
 	"Transpose": {inputs: one, outputs: one, attrs: map[string]string{"perm": "INTS"}, infer: transpose},
+	"Squeeze":   {inputs: between(1, 2), outputs: one, infer: squeeze},
+	"Unsqueeze": {inputs: two, outputs: one, infer: unsqueeze},
 }
 
 func constant(c *call) ([]Value, error) {
@@ -56,14 +56,11 @@ func FlattenAxis(n *Node, rank int) (int, error) {
 }
 
 func reshape(c *call) ([]Value, error) {
-	t, ok := c.constants[c.node.Input(1)]
-	if !ok {
-		return nil, fmt.Errorf("target %q: %w", c.node.Input(1), errComputedShape)
+	target, err := c.extents(1)
+	if err != nil {
+		return nil, err
 	}
-	if t.DType() != tensor.I64 || len(t.Shape()) != 1 {
-		return nil, fmt.Errorf("target shape %q is %v %v, not a list of I64", c.node.Input(1), t.DType(), t.Shape())
-	}
-	s, err := reshapeTo(c.shape(0), tensor.Of[int64](t), c.node.Attrs.Int("allowzero", 0) != 0)
+	s, err := reshapeTo(c.shape(0), target, c.node.Attrs.Int("allowzero", 0) != 0)
 	if err != nil {
 		return nil, err
 	}
@@ -72,21 +69,21 @@ func reshape(c *call) ([]Value, error) {
 
 // reshapeTo resolves a target in which 0 copies the extent of the same axis (unless zeros are allowed to mean themselves) and one -1 takes
 // what is left.
-func reshapeTo(in Shape, target []int64, allowZero bool) (Shape, error) {
+func reshapeTo(in, target Shape, allowZero bool) (Shape, error) {
 	if len(target) > MaxRank {
 		return nil, fmt.Errorf("rank %d of the target exceeds %d", len(target), MaxRank)
 	}
 	out, rest := make(Shape, len(target)), -1
 	for i, n := range target {
 		switch {
-		case n == 0 && !allowZero && i < len(in):
+		case n == Fixed(0) && !allowZero && i < len(in):
 			out[i] = in[i]
-		case n == -1 && rest < 0:
+		case n == Fixed(-1) && rest < 0:
 			out[i], rest = Fixed(1), i
-		case n > 0 && int64(int(n)) == n:
-			out[i] = Fixed(int(n))
+		case n.Size > 0:
+			out[i] = n
 		default:
-			return nil, fmt.Errorf("target %v: extent %d of axis %d is not possible for shape %s", target, n, i, in)
+			return nil, fmt.Errorf("target %s: extent %s of axis %d is not possible for shape %s", target, n, i, in)
 		}
 	}
 	have, err := in.Elements()
@@ -95,11 +92,11 @@ func reshapeTo(in Shape, target []int64, allowZero bool) (Shape, error) {
 	}
 	named, err := out.Elements()
 	if err != nil {
-		return nil, fmt.Errorf("target %v: %w", target, err)
+		return nil, fmt.Errorf("target %s: %w", target, err)
 	}
 	left, ok := have.Div(named)
 	if !ok || rest < 0 && !left.IsOne() {
-		return nil, fmt.Errorf("shape %s has %s elements, which do not fill target %v", in, have, target)
+		return nil, fmt.Errorf("shape %s has %s elements, which do not fill target %s", in, have, target)
 	}
 	if rest >= 0 {
 		out[rest] = left
@@ -139,4 +136,49 @@ func Perm(n *Node, rank int) ([]int, error) {
 		perm[i] = int(p)
 	}
 	return perm, nil
+}
+
+// squeeze takes away axes of extent 1: those of a constant list, else all.
+func squeeze(c *call) ([]Value, error) {
+	in := c.shape(0)
+	axes, err := c.node.axesOf(1, in.Rank(), c.constants)
+	if err != nil {
+		return nil, err
+	}
+	out := Shape{}
+	for i, d := range in {
+		gone := slices.Contains(axes, i)
+		switch {
+		case gone && !d.IsOne():
+			return nil, fmt.Errorf("axis %d of input %q of shape %s is not of extent 1", i, c.node.Input(0), in)
+		case !gone && (c.has(1) || !d.IsOne()):
+			out = append(out, d)
+		}
+	}
+	return c.result(out)
+}
+
+// unsqueeze puts axes of extent 1 at the places of the result that a constant list names.
+func unsqueeze(c *call) ([]Value, error) {
+	list, err := c.node.list(1, c.constants)
+	if err != nil {
+		return nil, err
+	}
+	rank := c.shape(0).Rank() + len(list)
+	if rank > MaxRank {
+		return nil, fmt.Errorf("rank %d exceeds %d", rank, MaxRank)
+	}
+	axes, err := c.node.axesOf(1, rank, c.constants)
+	if err != nil {
+		return nil, err
+	}
+	out, rest := make(Shape, rank), c.shape(0)
+	for i := range out {
+		if slices.Contains(axes, i) {
+			out[i] = Fixed(1)
+			continue
+		}
+		out[i], rest = rest[0], rest[1:]
+	}
+	return c.result(out)
 }

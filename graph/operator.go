@@ -42,7 +42,8 @@ func (a arity) String() string {
 }
 
 // operators is the registry: one map per family of operators, each in a file of its own.
-var operators = union(elementwiseOperators, linearOperators, normalisationOperators, partOperators, shapeOperators, windowOperators)
+var operators = union(elementwiseOperators, indexOperators, linearOperators, normalisationOperators, partOperators, reduceOperators,
+	shapeOperators, windowOperators)
 
 func union(families ...map[string]operator) map[string]operator {
 	all := map[string]operator{}
@@ -57,6 +58,7 @@ type call struct {
 	node      *Node
 	in        []Value // a zero Value for an absent input
 	constants map[string]*tensor.Tensor
+	lists     map[string]Shape // what is known of lists of extents in which symbols stand, and of such scalars, as lists of one
 }
 
 func (c *call) shape(i int) Shape { return c.in[i].Shape }
