@@ -73,6 +73,12 @@ func (b *Builder) Op(op, out string, attrs Attrs, inputs ...string) string {
 	return out
 }
 
+// OpN adds a node of any operator with several outputs, of which "" is one that nobody wants.
+func (b *Builder) OpN(op string, outs []string, attrs Attrs, inputs ...string) []string {
+	b.graph.Nodes = append(b.graph.Nodes, Node{Name: outs[0], Op: op, Inputs: inputs, Outputs: outs, Attrs: attrs})
+	return outs
+}
+
 // Gemm is x·wᵀ + bias, as fully connected layers have it: x of shape [N, in], w of shape [out, in]. A bias "" is none.
 func (b *Builder) Gemm(out, x, w, bias string) string {
 	inputs := []string{x, w}

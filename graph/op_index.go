@@ -241,16 +241,20 @@ func KeepsElement(n *Node, diagonal int64, row, column int) bool {
 	return int64(column) <= int64(row)+diagonal
 }
 
+// ShapeStart is the first axis of a value of some rank that a Shape node asks for.
+func ShapeStart(n *Node, rank int) int { return clampAxis(n.Attrs.Int("start", 0), rank) }
+
+func clampAxis(v int64, rank int) int {
+	if v < 0 {
+		v += int64(rank)
+	}
+	return int(min(max(v, 0), int64(rank)))
+}
+
 // shapePart is the part of a shape that a Shape node asks for.
 func shapePart(n *Node, s Shape) Shape {
-	clamp := func(v int64) int {
-		if v < 0 {
-			v += int64(len(s))
-		}
-		return int(min(max(v, 0), int64(len(s))))
-	}
-	start, end := clamp(n.Attrs.Int("start", 0)), clamp(n.Attrs.Int("end", math.MaxInt64))
-	return s[start:max(start, end)]
+	start := ShapeStart(n, len(s))
+	return s[start:max(start, clampAxis(n.Attrs.Int("end", math.MaxInt64), len(s)))]
 }
 
 func shapeOf(c *call) ([]Value, error) {

@@ -14,7 +14,9 @@ type node struct {
 	channels bool // a LayerNormalization over axis 1, the Transposes around it being gone
 	residual bool // the last input is added to the output: the fused Add
 	relu     bool // the output is that of the fused Relu, behind all else
-	reaches  bool // the first output depends on it
+	reaches  bool // the first output of the graph depends on it, by way of differentiable steps
+	slot     int  // which of the operator's outputs this node makes: one that makes several is several nodes
+	outputs  int  // how many outputs it has in the graph
 }
 
 // network is what an engine knows of its graph before a batch size is chosen.
@@ -25,7 +27,7 @@ type network[T Float] struct {
 	values    map[string]graph.Value
 	operators map[string]operator[T]
 	constants map[string]*tensor.Tensor
-	floats    map[string][]T  // those of floats
+	floats    map[string][]T  // those that are read when the network runs
 	pinned    map[string]bool // values that stay readable
 	visited   map[string]bool // values that are shown on the way
 	nodes     []*node
@@ -44,16 +46,15 @@ func newNetwork[T Float](g *graph.Graph, keep, visit []string) (*network[T], err
 	if n.values, err = g.InferShapes(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{n.findInput, func() error { return n.pin(keep, visit) }, n.convertConstants} {
+	n.constants = g.Constants()
+	for _, step := range []func() error{
+		n.findInput, func() error { return n.pin(keep, visit) }, n.keepNeeded, n.convertConstants, n.checkTypes,
+	} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("graph %q: %w", g.Name, err)
 		}
 	}
-	n.keepNeeded()
 	n.fuse()
-	if err := n.checkTypes(); err != nil {
-		return nil, fmt.Errorf("graph %q: %w", g.Name, err)
-	}
 	return n, nil
 }
 
@@ -76,8 +77,8 @@ func (n *network[T]) findInput() error {
 		return fmt.Errorf("%d inputs, where the engine takes one", len(n.graph.Inputs))
 	}
 	n.input = n.graph.Inputs[0]
-	if !n.input.DType.IsFloat() {
-		return fmt.Errorf("input %q is of %v, not of floats", n.input.Name, n.input.DType)
+	if !carries(n.input.DType) {
+		return fmt.Errorf("input %q is of %v, not of floats, I64, I32 or BOOL", n.input.Name, n.input.DType)
 	}
 	if len(n.input.Shape) == 0 {
 		return fmt.Errorf("input %q is a scalar, without a batch axis", n.input.Name)
@@ -114,22 +115,43 @@ func (n *network[T]) pin(keep, visit []string) error {
 	return nil
 }
 
+// convertConstants makes T of the constants that are read: by nodes when they run, or by the caller.
 func (n *network[T]) convertConstants() error {
-	n.constants = n.graph.Constants()
-	for _, name := range sortedKeys(n.constants) {
-		if t := n.constants[name]; t.DType().IsFloat() {
-			data, err := convert[T](t)
-			if err != nil {
-				return fmt.Errorf("constant %q: %w", name, err)
-			}
-			n.floats[name] = data
+	read := slices.Concat(sortedKeys(n.pinned), sortedKeys(n.visited))
+	for _, node := range n.nodes {
+		read = append(read, n.dataInputs(node)...)
+	}
+	for _, name := range read {
+		t, ok := n.constants[name]
+		if !ok || n.floats[name] != nil {
+			continue
 		}
+		data, err := convertExactly[T](t)
+		if err != nil {
+			return fmt.Errorf("constant %q: %w", name, err)
+		}
+		n.floats[name] = data
 	}
 	return nil
 }
 
+// convertExactly is convert, but that integers must not change.
+func convertExactly[T Float](t *tensor.Tensor) ([]T, error) {
+	data, err := convert[T](t)
+	if err != nil || t.DType() != tensor.I64 {
+		return data, err
+	}
+	for i, v := range tensor.Of[int64](t) {
+		// What rounds to 2⁶³ would not fit into an int64 again.
+		if f := float64(data[i]); f >= 1<<63 || int64(f) != v {
+			return nil, fmt.Errorf("%v cannot hold the integer %d", dtypeOf[T](), v)
+		}
+	}
+	return data, nil
+}
+
 // keepNeeded keeps the nodes that the outputs and the kept values depend on.
-func (n *network[T]) keepNeeded() {
+func (n *network[T]) keepNeeded() error {
 	wanted := map[string]bool{}
 	for name := range n.pinned {
 		wanted[name] = true
@@ -139,32 +161,56 @@ func (n *network[T]) keepNeeded() {
 	}
 	reaches := map[string]bool{n.graph.Outputs[0]: true}
 	for i := len(n.graph.Nodes) - 1; i >= 0; i-- {
-		node := &node{Node: n.graph.Nodes[i]}
-		if !wanted[node.Outputs[0]] || n.floats[node.Outputs[0]] != nil {
-			continue
+		for slot, out := range slices.Backward(n.graph.Nodes[i].Outputs) {
+			if _, constant := n.constants[out]; constant || !wanted[out] {
+				continue
+			}
+			node := &node{Node: n.graph.Nodes[i], slot: slot, outputs: len(n.graph.Nodes[i].Outputs)}
+			node.Outputs = []string{out}
+			n.want(node, wanted, reaches)
+			n.nodes = append(n.nodes, node)
 		}
-		node.reaches = reaches[node.Outputs[0]]
-		for _, in := range n.dataInputs(node) {
-			wanted[in] = true
-			reaches[in] = reaches[in] || node.reaches
-		}
-		n.nodes = append(n.nodes, node)
 	}
 	slices.Reverse(n.nodes)
+	return nil
+}
+
+// want asks for the inputs of a node.
+func (n *network[T]) want(node *node, wanted, reaches map[string]bool) {
+	node.reaches = reaches[node.Outputs[0]]
+	passive := n.operators[node.Op].passive
+	for i, in := range n.dataInputs(node) {
+		wanted[in] = true
+		if node.reaches && n.values[in].DType.IsFloat() && !slices.Contains(passive, i) {
+			reaches[in] = true
+		}
+	}
 }
 
 // dataInputs are the inputs that are read when the node runs.
 func (n *network[T]) dataInputs(node *node) []string {
-	if data := n.operators[node.Op].data; data > 0 {
+	switch data := n.operators[node.Op].data; {
+	case data == none:
+		return nil
+	case data > 0:
 		return node.Inputs[:data]
 	}
 	return node.Inputs
 }
 
+// carries says that values of a type can stand in an engine's memory: integers and truths do so as T.
+func carries(d tensor.DType) bool {
+	return d.IsFloat() || d == tensor.I64 || d == tensor.I32 || d == tensor.Bool
+}
+
 func (n *network[T]) checkTypes() error {
+	params := map[string]bool{}
+	for _, p := range n.graph.Params {
+		params[p.Name] = true
+	}
 	for _, node := range n.nodes {
 		for _, name := range n.dataInputs(node) {
-			if v := n.values[name]; name != "" && !v.DType.IsFloat() {
+			if v := n.values[name]; name != "" && (!carries(v.DType) || params[name] && !v.DType.IsFloat()) {
 				return fmt.Errorf("%s: input %q is of %v, not of floats", &node.Node, name, v.DType)
 			}
 		}

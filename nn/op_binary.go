@@ -1,6 +1,10 @@
 package nn
 
-import "github.com/rebasin/rebasin/internal/kernel"
+import (
+	"math"
+
+	"github.com/rebasin/rebasin/internal/kernel"
+)
 
 // binary is an elementwise operator of two operands of one shape, to which the call broadcasts them. The gradients read what reads says;
 // what they do not read may be nil.
@@ -23,10 +27,11 @@ func binaryOperators[T Float]() map[string]operator[T] {
 			grad:    grads{mulGradA[T], mulGradB[T]},
 			reads:   [2]reads{{b: true}, {a: true}},
 		})},
-		"Div": {compile: fixedBinary(binary[T]{
-			forward: kernel.Div[T],
-			grad:    grads{divGradA[T], divGradB[T]},
-			reads:   [2]reads{{b: true}, {b: true, y: true}},
+		"Div": {compile: compileDiv[T]},
+		"Pow": {compile: fixedBinary(binary[T]{
+			forward: power[T],
+			grad:    grads{powerGradBase[T], powerGradExponent[T]},
+			reads:   [2]reads{{a: true, b: true}, {a: true, y: true}},
 		})},
 		"PRelu": {compile: fixedBinary(binary[T]{
 			forward: prelu[T],
@@ -38,6 +43,50 @@ func binaryOperators[T Float]() map[string]operator[T] {
 
 func fixedBinary[T Float](b binary[T]) func(*call[T]) (step, error) {
 	return func(c *call[T]) (step, error) { return c.binary(b), nil }
+}
+
+// compileDiv cuts the fraction off where integers are divided.
+func compileDiv[T Float](c *call[T]) (step, error) {
+	if !c.dtype().IsFloat() {
+		return c.binary(binary[T]{forward: func(y, a, b []T) {
+			for i, v := range a {
+				y[i] = T(math.Trunc(float64(v / b[i])))
+			}
+		}}), nil
+	}
+	return c.binary(binary[T]{
+		forward: kernel.Div[T],
+		grad:    [2]func(d, dy, a, b, y []T){divGradA[T], divGradB[T]},
+		reads:   [2]reads{{b: true}, {b: true, y: true}},
+	}), nil
+}
+
+func power[T Float](y, a, b []T) {
+	for i, v := range a {
+		y[i] = T(math.Pow(float64(v), float64(b[i])))
+	}
+}
+
+// powerGradBase is dy·b·a^(b-1).
+func powerGradBase[T Float](d, dy, a, b, _ []T) {
+	for i, v := range a {
+		slope, e := 0.0, float64(b[i])
+		if e != 0 {
+			slope = e * math.Pow(float64(v), e-1)
+		}
+		d[i] = dy[i] * T(slope)
+	}
+}
+
+// powerGradExponent is dy·y·log(a), 0 where the base is not positive.
+func powerGradExponent[T Float](d, dy, a, _, y []T) {
+	for i, v := range a {
+		slope := 0.0
+		if v > 0 {
+			slope = float64(y[i]) * math.Log(float64(v))
+		}
+		d[i] = dy[i] * T(slope)
+	}
 }
 
 func passGrad[T Float](d, dy, _, _, _ []T) { move(d, dy) }

@@ -43,18 +43,14 @@ func compileDropout[T Float](c *call[T]) (step, error) {
 
 // dropoutRatio is the constant second input, by default one half.
 func (c *call[T]) dropoutRatio() (float64, error) {
-	name := c.node.Input(1)
-	if name == "" {
-		return 0.5, nil
+	if _, constant := c.constants()[c.node.Input(1)]; !constant && c.node.Input(1) != "" {
+		return 0, fmt.Errorf("the ratio %q is not a constant", c.node.Input(1))
 	}
-	t, ok := c.planner.engine.net.floats[name]
-	if !ok {
-		return 0, fmt.Errorf("the ratio %q is not a constant", name)
+	r, err := c.setting(1, 0.5)
+	if err == nil && !(r >= 0 && r < 1) {
+		err = fmt.Errorf("the ratio %v is not in [0, 1)", r)
 	}
-	if r := float64(t[0]); r >= 0 && r < 1 {
-		return r, nil
-	}
-	return 0, fmt.Errorf("the ratio %v is not in [0, 1)", t[0])
+	return r, err
 }
 
 // dropout is one node's mask: a function of the engine's seed, the number of the Forward call, the node and the element, so that backward

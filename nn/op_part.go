@@ -193,9 +193,13 @@ func (c *call[T]) setting(i int, absent float64) (float64, error) {
 	if name == "" {
 		return absent, nil
 	}
-	t, ok := c.planner.engine.net.floats[name]
-	if !ok || len(t) != 1 {
+	t, ok := c.constants()[name]
+	if !ok || t.Len() != 1 {
 		return 0, fmt.Errorf("input %d, %q, is not a constant scalar", i, name)
 	}
-	return float64(t[0]), nil
+	v, err := convert[T](t)
+	if err != nil {
+		return 0, fmt.Errorf("input %d, %q: %w", i, name, err)
+	}
+	return float64(v[0]), nil
 }

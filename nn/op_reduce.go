@@ -9,7 +9,11 @@ import (
 )
 
 func reduceOperators[T Float]() map[string]operator[T] {
-	return map[string]operator[T]{"ReduceMean": {compile: compileReduceMean[T], data: 1}}
+	all := map[string]operator[T]{"ReduceMean": {compile: compileReduceMean[T], data: 1}}
+	for name, r := range reductions {
+		all[name] = operator[T]{compile: compileReduce[T](r), data: 1}
+	}
+	return all
 }
 
 // compileReduceMean takes the mean over some axes: along runs of the last axes, else over the repeated axes of a broadcast.

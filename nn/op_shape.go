@@ -1,8 +1,11 @@
 package nn
 
 import (
+	"math"
+
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/internal/kernel"
+	"github.com/rebasin/rebasin/tensor"
 )
 
 // shapeOperators rearrange elements. Shape inference has said what shapes result; Constant nodes have no entry: their values are there
@@ -13,10 +16,33 @@ func shapeOperators[T Float]() map[string]operator[T] {
 		"Flatten":   {compile: compileView[T]},
 		"Reshape":   {compile: compileView[T], data: 1},
 		"Transpose": {compile: compileTranspose[T]},
+		"Squeeze":   {compile: compileView[T], data: 1},
+		"Unsqueeze": {compile: compileView[T], data: 1},
+		"Cast":      {compile: compileCast[T]},
 	}
 }
 
 func compileView[T Float](c *call[T]) (step, error) { return c.view(), nil }
+
+// compileCast cuts off the fractions of what becomes an integer, and makes a truth of what is not 0. All else stays as it is: whatever the type of a
+// float in the graph, the engine computes in T.
+func compileCast[T Float](c *call[T]) (step, error) {
+	from := c.planner.engine.net.values[c.node.Inputs[0]].DType
+	switch to := c.dtype(); {
+	case to == tensor.Bool && from != tensor.Bool:
+		return c.unary(unary[T]{forward: mapped[T](func(x float64) float64 { return truth(x != 0) })}), nil
+	case !to.IsFloat() && from.IsFloat():
+		return c.unary(unary[T]{forward: mapped[T](math.Trunc)}), nil
+	}
+	return c.view(), nil
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
 
 func compileTranspose[T Float](c *call[T]) (step, error) {
 	perm, err := graph.Perm(&c.node.Node, len(c.out.shape))

@@ -24,7 +24,92 @@ func unaryOperators[T Float]() map[string]operator[T] {
 		"Clip":        {compile: clip[T], data: 1},
 		"HardSigmoid": {compile: hardSigmoid[T]},
 		"HardSwish":   {compile: fixedUnary(unary[T]{forward: hardSwish[T], backward: hardSwishGrad[T]})},
+		"Elu":         {compile: elu[T]},
+		"Sqrt":        {compile: fromOutput[T](math.Sqrt, func(y float64) float64 { return 1 / (2 * y) })},
+		"Reciprocal":  {compile: fromOutput[T](func(x float64) float64 { return 1 / x }, func(y float64) float64 { return -y * y })},
+		"Exp":         {compile: fromOutput[T](math.Exp, func(y float64) float64 { return y })},
+		"Log":         {compile: fromInput[T](math.Log, func(x float64) float64 { return 1 / x })},
+		"Erf":         {compile: fromInput[T](math.Erf, func(x float64) float64 { return 2 / math.SqrtPi * math.Exp(-x*x) })},
+		"Neg":         {compile: fromInput[T](func(x float64) float64 { return -x }, func(float64) float64 { return -1 })},
+		"Abs":         {compile: fromInput[T](math.Abs, sign)},
+		"Sin":         {compile: fromInput[T](math.Sin, math.Cos)},
+		"Cos":         {compile: fromInput[T](math.Cos, func(x float64) float64 { return -math.Sin(x) })},
+		"Softplus":    {compile: fromInput[T](softplus, logistic)},
+		"Mish":        {compile: fromInput[T](mish, mishSlope)},
+		"Sign":        {compile: fromInput[T](sign, flat)},
+		"Floor":       {compile: fromInput[T](math.Floor, flat)},
+		"Ceil":        {compile: fromInput[T](math.Ceil, flat)},
 	}
+}
+
+// fromInput makes an operator of a function and its derivative.
+func fromInput[T Float](f, slope func(x float64) float64) func(*call[T]) (step, error) {
+	return fixedUnary(unary[T]{forward: mapped[T](f), backward: sloped[T](slope)})
+}
+
+// fromOutput makes an operator of a function and its derivative as a function of its value.
+func fromOutput[T Float](f, slope func(float64) float64) func(*call[T]) (step, error) {
+	return fixedUnary(unary[T]{forward: mapped[T](f), backward: sloped[T](slope), fromOutput: true})
+}
+
+func mapped[T Float](f func(float64) float64) func(y, x []T) {
+	return func(y, x []T) {
+		for i, v := range x {
+			y[i] = T(f(float64(v)))
+		}
+	}
+}
+
+func sloped[T Float](slope func(float64) float64) func(dx, dy, v []T) {
+	return func(dx, dy, v []T) {
+		for i, x := range v {
+			dx[i] = dy[i] * T(slope(float64(x)))
+		}
+	}
+}
+
+// sign is -1, 0 or 1, and the slope of the absolute value, at 0 that in the middle.
+func sign(x float64) float64 {
+	switch {
+	case x > 0:
+		return 1
+	case x < 0:
+		return -1
+	}
+	return x
+}
+
+// flat is the slope of what jumps.
+func flat(float64) float64 { return 0 }
+
+// softplus is log(1 + exp(x)) without an overflow.
+func softplus(x float64) float64 { return math.Max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
+
+func logistic(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+
+// mish is x·tanh(softplus(x)). Reference: Misra, "Mish: A Self Regularized Non-Monotonic Activation Function", 2019, arXiv:1908.08681.
+func mish(x float64) float64 { return x * math.Tanh(softplus(x)) }
+
+func mishSlope(x float64) float64 {
+	t := math.Tanh(softplus(x))
+	return t + x*(1-t*t)*logistic(x)
+}
+
+// elu is alpha·(exp(x) - 1) below 0. Reference: Clevert, Unterthiner, Hochreiter, "Fast and Accurate Deep Network Learning by Exponential Linear
+// Units", 2015, arXiv:1511.07289.
+func elu[T Float](c *call[T]) (step, error) {
+	alpha := c.node.Attrs.Float("alpha", 1)
+	return fromInput[T](func(x float64) float64 {
+		if x < 0 {
+			return alpha * math.Expm1(x)
+		}
+		return x
+	}, func(x float64) float64 {
+		if x < 0 {
+			return alpha * math.Exp(x)
+		}
+		return 1
+	})(c)
 }
 
 func fixedUnary[T Float](u unary[T]) func(*call[T]) (step, error) {

@@ -10,9 +10,14 @@ type operator[T Float] struct {
 	// compile makes the step for one node at concrete shapes, and tells the call what memory it needs. It runs before memory is placed: the
 	// step holds buffers, whose data is there when it runs.
 	compile func(*call[T]) (step, error)
-	// data is the number of leading inputs that are read when the step runs; 0 means all. The others are settings, read when planning.
+	// data is the number of leading inputs that are read when the step runs; 0 means all, and none none. The others are settings, read when planning.
 	data int
+	// passive lists inputs that no gradient flows through, as the indices of a Gather.
+	passive []int
 }
+
+// none is what operator.data is where no input is read.
+const none = -1
 
 // step is one operator bound to its memory. Backward reads the gradient of the output, which it may destroy, and writes those of the inputs
 // that want one, in the order that the call names. Both are nil for views.
@@ -24,6 +29,7 @@ func operators[T Float]() map[string]operator[T] {
 	for _, family := range []map[string]operator[T]{
 		unaryOperators[T](), binaryOperators[T](), linearOperators[T](), convOperators[T](), softmaxOperators[T](), normalisationOperators[T](),
 		planeNormOperators[T](), poolOperators[T](), shapeOperators[T](), partOperators[T](), reduceOperators[T](), dropoutOperators[T](),
+		compareOperators[T](), indexOperators[T](), makeOperators[T](),
 	} {
 		for name, op := range family {
 			all[name] = op
@@ -100,6 +106,9 @@ type call[T Float] struct {
 func (c *call[T]) has(i int) bool { return i < len(c.in) && c.in[i] != nil }
 
 func (c *call[T]) shape(i int) tensor.Shape { return c.in[i].shape }
+
+// dtype is the type of the output in the graph.
+func (c *call[T]) dtype() tensor.DType { return c.planner.engine.net.values[c.node.Outputs[0]].DType }
 
 // x is the memory of input i.
 func (c *call[T]) x(i int) *buffer[T] { return c.in[i].store.data }

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/rebasin/rebasin/internal/kernel"
 )
@@ -115,13 +116,14 @@ func (p *planner[T]) call(n *node, at int) error {
 		return err
 	}
 	c := &call[T]{planner: p, node: n, at: at, out: &value[T]{name: n.Outputs[0], shape: shape, n: count}}
-	for _, name := range net.dataInputs(n) {
+	passive := net.operators[n.Op].passive
+	for i, name := range net.dataInputs(n) {
 		v := p.values[name] // nil for an absent input
 		c.in = append(c.in, v)
 		var s *sink[T]
 		if v != nil {
 			v.store.data.touch(at)
-			if v.store.grad != nil && n.reaches {
+			if v.store.grad != nil && n.reaches && !slices.Contains(passive, i) {
 				s = &sink[T]{into: v.store.grad}
 				c.backward = true
 			}

@@ -75,9 +75,14 @@ func interpret(t *testing.T, g *graph.Graph, params map[string]*tensor.Tensor, x
 		for j, name := range n.Inputs {
 			in[j] = values[name]
 		}
-		if n.Op != "Constant" {
-			values[n.Outputs[0]] = evaluate(t, n, in, bound(n.Outputs[0]), c.batchStatistics)
+		if _, constant := values[n.Outputs[0]]; constant {
+			continue
 		}
+		if n.Op == "Split" {
+			referenceSplit(n, in[0], bound, values)
+			continue
+		}
+		values[n.Outputs[0]] = evaluate(t, n, in, bound(n.Outputs[0]), c.batchStatistics)
 	}
 	return values
 }
@@ -85,6 +90,9 @@ func interpret(t *testing.T, g *graph.Graph, params map[string]*tensor.Tensor, x
 // evaluate applies one operator.
 func evaluate(t *testing.T, n *graph.Node, in []array, shape []int, batchStatistics bool) array {
 	t.Helper()
+	if out, ok := referenceIndex(n, in, shape); ok {
+		return out
+	}
 	if f, ok := referenceUnary(n); ok {
 		return generate(shape, func(i []int) float64 { return f(in[0].at(i)) })
 	}
@@ -260,12 +268,7 @@ func TestForwardAgreesWithReference(t *testing.T) {
 			g := graphOf(t, c.build)
 			x := inputFor[float64](t, g, c.batch)
 			want := interpret(t, g, randomParams(g, 1), x, c)
-			var all []string
-			for _, n := range g.Nodes {
-				if n.Op != "Constant" {
-					all = append(all, n.Outputs[0])
-				}
-			}
+			all := floatOutputs(t, g)
 			for _, keep := range [][]string{nil, all} {
 				for _, training := range []bool{false, true} {
 					e := newEngine[float64](t, g, Options{Keep: keep, Training: training, BatchStatistics: c.batchStatistics, Threads: 1})

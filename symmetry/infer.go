@@ -71,8 +71,8 @@ func Infer(g *graph.Graph, params ...map[string]*tensor.Tensor) (*Symmetry, erro
 	}
 	inf := newInference(g, shapes, traits)
 	inf.start()
-	for i := range g.Nodes {
-		inf.node(&g.Nodes[i])
+	for _, n := range inf.nodes() {
+		inf.node(n)
 	}
 	inf.finish()
 	return inf.result(), nil
@@ -190,9 +190,34 @@ func (inf *inference) finish() {
 	inf.settle()
 }
 
-// node applies the rule of one node, or pins all that the node touches.
-func (inf *inference) node(n *graph.Node) {
-	if _, seenThrough := inf.alias[n.Outputs[0]]; seenThrough || n.Op == "Constant" {
+// inferNode is one output of a node: a node of several outputs is as many nodes here.
+type inferNode struct {
+	graph.Node
+	slot    int // which output
+	outputs int // how many outputs the node has in the graph
+}
+
+// nodes lists the outputs that somebody wants.
+func (inf *inference) nodes() []*inferNode {
+	var list []*inferNode
+	for i := range inf.graph.Nodes {
+		n := &inf.graph.Nodes[i]
+		for slot, out := range n.Outputs {
+			if out == "" || slot > 0 && inf.uses[out] == 0 {
+				continue
+			}
+			one := &inferNode{Node: *n, slot: slot, outputs: len(n.Outputs)}
+			one.Outputs = []string{out}
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// node applies the rule of one node, or pins all that the node touches. What is a constant, or follows from constants alone, has no unknown axes.
+func (inf *inference) node(n *inferNode) {
+	_, seenThrough := inf.alias[n.Outputs[0]]
+	if _, constant := inf.constants[n.Outputs[0]]; constant || seenThrough || n.Op == "Constant" {
 		return
 	}
 	for _, name := range slices.Concat(n.Inputs, n.Outputs[:1]) {
@@ -215,7 +240,7 @@ func (inf *inference) node(n *graph.Node) {
 	rule.apply(a)
 }
 
-func nodeName(n *graph.Node) string {
+func nodeName(n *inferNode) string {
 	if n.Name == "" {
 		return fmt.Sprintf("node of %q", n.Outputs[0])
 	}
@@ -223,7 +248,7 @@ func nodeName(n *graph.Node) string {
 }
 
 // refuse pins every axis that the node touches.
-func (inf *inference) refuse(n *graph.Node, why string) {
+func (inf *inference) refuse(n *inferNode, why string) {
 	for _, name := range n.Inputs {
 		if _, known := inf.shapes[name]; known {
 			inf.use(name).pin(why)
@@ -236,7 +261,7 @@ func (inf *inference) refuse(n *graph.Node, why string) {
 	}
 }
 
-func (inf *inference) output(n *graph.Node, name string) *operand {
+func (inf *inference) output(n *inferNode, name string) *operand {
 	o := inf.newOperand(name, inf.shapes[name].Shape)
 	o.op = n.Op
 	inf.operands[name] = o

@@ -23,7 +23,13 @@ var partRules = map[string]inferRule{
 	"Concat":     {concat, siteNever},
 	"Pad":        {pad, siteNever},
 	"Slice":      {slice, siteNever},
-	"ReduceMean": {reduceMean, siteComputed},
+	"Split":      {split, siteNever},
+	"ReduceMean": {reduce, siteComputed},
+	"ReduceSum":  {reduce, siteComputed},
+	"ReduceMax":  {reduce, siteComputed},
+	"ReduceMin":  {reduce, siteComputed},
+	"ReduceProd": {reduce, siteComputed},
+	"ReduceL2":   {reduce, siteComputed},
 }
 
 // span is count indices from first on.
@@ -144,10 +150,10 @@ func instanceNormalization(a *application) {
 	a.meet(s, index)
 }
 
-// reduceMean leaves the axes behind that it sums over.
-func reduceMean(a *application) {
+// reduce leaves the axes behind that it goes over, whose order does not matter to it.
+func reduce(a *application) {
 	rank := len(a.in[0].axes)
-	reduced, err := graph.ReduceAxes(a.node, rank, a.inf.constants)
+	reduced, err := graph.ReduceAxes(&a.node.Node, rank, a.inf.constants)
 	if err != nil {
 		a.pin(err)
 		return
@@ -210,7 +216,7 @@ func (a *application) place(o *operand, axis int, terms []*atom) {
 // pad puts new units, all of one value, before and after those that it keeps; a negative number cuts units off.
 func pad(a *application) {
 	rank := len(a.out.axes)
-	before, after, err := graph.PadAmounts(a.node, rank, a.inf.constants)
+	before, after, err := graph.PadAmounts(&a.node.Node, rank, a.inf.constants)
 	if err != nil {
 		a.pin(err)
 		return
@@ -256,14 +262,39 @@ func (a *application) shift(axis int, cut, added [2]int, kept int) {
 	a.place(a.out, axis, around(added))
 }
 
-// slice takes a run of units; other orders are kept as they are.
-func slice(a *application) {
-	rank := len(a.out.axes)
-	ranges, err := graph.SliceRanges(a.node, a.in[0].shape, a.inf.constants)
+// split takes a run of units for each output.
+func split(a *application) {
+	node := a.node.Node
+	node.Outputs = make([]string, a.node.outputs)
+	axis, sizes, err := graph.SplitSizes(&node, a.in[0].shape, a.inf.constants)
 	if err != nil {
 		a.pin(err)
 		return
 	}
+	ranges := make([]graph.Range, len(a.out.axes))
+	for i := range ranges {
+		ranges[i] = graph.Range{Step: 1, Len: -1}
+	}
+	ranges[axis].Len = sizes[a.node.slot]
+	for _, n := range sizes[:a.node.slot] {
+		ranges[axis].First += n
+	}
+	a.take(ranges)
+}
+
+// slice takes a run of units; other orders are kept as they are.
+func slice(a *application) {
+	ranges, err := graph.SliceRanges(&a.node.Node, a.in[0].shape, a.inf.constants)
+	if err != nil {
+		a.pin(err)
+		return
+	}
+	a.take(ranges)
+}
+
+// take is the rule of operators that take a part of the first input.
+func (a *application) take(ranges []graph.Range) {
+	rank := len(a.out.axes)
 	index, out, s := indices(rank), indices(rank), &indexSpace{}
 	for axis, r := range ranges {
 		extent := a.in[0].shape[axis]

@@ -24,7 +24,7 @@ const (
 )
 
 // inferRules is the registry: one map per family of operators. Operators of the graph package without an entry pin what they touch.
-var inferRules = mergeRules(channelRules, elementwiseRules, linearRules, normalisationRules, partRules, shapeRules)
+var inferRules = mergeRules(channelRules, elementwiseRules, indexRules, linearRules, normalisationRules, partRules, shapeRules)
 
 func mergeRules(families ...map[string]inferRule) map[string]inferRule {
 	all := map[string]inferRule{}
@@ -37,7 +37,7 @@ func mergeRules(families ...map[string]inferRule) map[string]inferRule {
 // application is a rule at work on one node whose shapes are known.
 type application struct {
 	inf  *inference
-	node *graph.Node
+	node *inferNode
 	in   []*operand // nil where an optional input is absent
 	out  *operand
 }
@@ -88,10 +88,42 @@ var elementwiseRules = map[string]inferRule{
 	"Tanh":        {elementwise, siteNonlinearity},
 	"Sigmoid":     {elementwise, siteNonlinearity},
 	"Gelu":        {elementwise, siteNonlinearity},
-	"Clip":        {clip, siteNonlinearity},
+	"Clip":        {first, siteNonlinearity},
 	"HardSigmoid": {elementwise, siteNonlinearity},
 	"HardSwish":   {elementwise, siteNonlinearity},
-	"Dropout":     {dropout, siteNever},
+	"Elu":         {elementwise, siteNonlinearity},
+	"Softplus":    {elementwise, siteNonlinearity},
+	"Mish":        {elementwise, siteNonlinearity},
+	"Sum":         {elementwise, siteAddition},
+	"Pow":         {elementwise, siteComputed},
+	"Min":         {elementwise, siteComputed},
+	"Max":         {elementwise, siteComputed},
+	"Sqrt":        {elementwise, siteComputed},
+	"Reciprocal":  {elementwise, siteComputed},
+	"Erf":         {elementwise, siteComputed},
+	"Exp":         {elementwise, siteComputed},
+	"Log":         {elementwise, siteComputed},
+	"Neg":         {elementwise, siteComputed},
+	"Abs":         {elementwise, siteComputed},
+	"Sign":        {elementwise, siteComputed},
+	"Floor":       {elementwise, siteComputed},
+	"Ceil":        {elementwise, siteComputed},
+	"Sin":         {elementwise, siteComputed},
+	"Cos":         {elementwise, siteComputed},
+	"Where":       {elementwise, siteComputed},
+	"Dropout":     {first, siteNever},
+	"Cast":        {first, siteNever},
+	"Expand":      {first, siteNever},
+
+	"Equal":          {elementwise, siteNever},
+	"Less":           {elementwise, siteNever},
+	"LessOrEqual":    {elementwise, siteNever},
+	"Greater":        {elementwise, siteNever},
+	"GreaterOrEqual": {elementwise, siteNever},
+	"And":            {elementwise, siteNever},
+	"Or":             {elementwise, siteNever},
+	"Xor":            {elementwise, siteNever},
+	"Not":            {elementwise, siteNever},
 }
 
 // elementwise gives the inputs the indices of the output, from the last on.
@@ -103,11 +135,9 @@ func elementwise(a *application) {
 	a.meet(s, index)
 }
 
-// clip has bounds that are scalars.
-func clip(a *application) { dropout(a) }
-
-// dropout does nothing in inference; its ratio and mode are scalars.
-func dropout(a *application) {
+// first is elementwise in the first input, broadcast to the output; the others are scalars or settings: bounds, what Dropout does in training, the target
+// of Expand.
+func first(a *application) {
 	index, s := indices(len(a.out.axes)), &indexSpace{}
 	a.input(s, 0, index)
 	a.meet(s, index)
@@ -195,6 +225,8 @@ var shapeRules = map[string]inferRule{
 	"Flatten":   {reshape, siteNever},
 	"Reshape":   {reshape, siteNever},
 	"Transpose": {transpose, siteNever},
+	"Squeeze":   {reshape, siteNever},
+	"Unsqueeze": {reshape, siteNever},
 }
 
 // reshape keeps the row-major order of all elements.
@@ -203,7 +235,7 @@ func reshape(a *application) {
 }
 
 func transpose(a *application) {
-	perm, err := graph.Perm(a.node, len(a.in[0].axes))
+	perm, err := graph.Perm(&a.node.Node, len(a.in[0].axes))
 	if err != nil {
 		a.pin(err)
 		return
