@@ -50,7 +50,7 @@ type Engine[T Float] struct {
 	next    uint64     // number of the next one
 }
 
-// New makes a graph with one input ready to run, its parameters being zero. Errors name the node and its operator.
+// New makes a graph whose inputs have one batch axis, the first, ready to run, its parameters being zero. Errors name the node and its operator.
 func New[T Float](g *graph.Graph, opt Options) (*Engine[T], error) {
 	net, err := newNetwork[T](g, opt.Keep, opt.Visit)
 	if err != nil {
@@ -86,7 +86,7 @@ func (e *Engine[T]) trialBatch() int {
 // fixedBatch is the batch size that the graph demands, or 0.
 func (e *Engine[T]) fixedBatch() int {
 	if e.net.batch == "" {
-		return e.net.input.Shape[0].Size
+		return e.net.inputs[0].Shape[0].Size
 	}
 	return 0
 }
@@ -94,6 +94,8 @@ func (e *Engine[T]) fixedBatch() int {
 // Forward runs the graph on x, whose first axis is the batch, and returns the first output, which is valid until the next call. It copies
 // nothing: x must stay as it is until Backward is through, or until kept values that are views of it are no longer needed. The first call
 // with a batch size plans it.
+//
+// Where a graph has several inputs an example in x is all of them, one after the other. Inputs of integers and truths are in x as T.
 func (e *Engine[T]) Forward(x []T, batch int) ([]T, error) {
 	p, err := e.prepare(x, batch)
 	if err != nil {
@@ -110,7 +112,7 @@ func (e *Engine[T]) Forward(x []T, batch int) ([]T, error) {
 func (e *Engine[T]) begin(p *plan[T], x []T) {
 	e.step = e.next
 	e.next++
-	p.input.data = x
+	p.setInput(x)
 }
 
 // ForwardThrough is [Engine.Forward] without a Backward to follow. As soon as a value of Options.Visit has been computed, and before anything reads it,
@@ -145,7 +147,7 @@ func (e *Engine[T]) checkBatch(batch int) error {
 		return fmt.Errorf("batch size %d is not positive", batch)
 	}
 	if want := e.fixedBatch(); want > 0 && batch != want {
-		return fmt.Errorf("batch size %d, but input %q has shape %s", batch, e.net.input.Name, e.net.input.Shape)
+		return fmt.Errorf("batch size %d, but input %q has shape %s", batch, e.net.inputs[0].Name, e.net.inputs[0].Shape)
 	}
 	return nil
 }
@@ -172,8 +174,8 @@ func (e *Engine[T]) prepare(x []T, batch int) (*plan[T], error) {
 		return nil, fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
 	}
 	if len(x) != p.inputLen {
-		return nil, fmt.Errorf("nn: graph %q: input %q has %d elements, a batch of %d needs %d",
-			e.net.graph.Name, e.net.input.Name, len(x), batch, p.inputLen)
+		return nil, fmt.Errorf("nn: graph %q: input %s has %d elements, a batch of %d needs %d",
+			e.net.graph.Name, e.net.inputNames(), len(x), batch, p.inputLen)
 	}
 	return p, nil
 }

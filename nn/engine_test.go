@@ -231,11 +231,11 @@ func TestNewErrors(t *testing.T) {
 		keep  string
 		want  string
 	}{
-		"two inputs": {
+		"two batch axes": {
 			build: func(b *graph.Builder) {
-				b.Output(b.Add("y", b.Input("x", tensor.F32, graph.Sym("N")), b.Input("z", tensor.F32, graph.Sym("N"))))
+				b.Output(b.Add("y", b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(1)), b.Input("z", tensor.F32, graph.Sym("M"))))
 			},
-			want: "2 inputs",
+			want: `inputs "x" of shape [N 1] and "z" of shape [M] have no common batch axis`,
 		},
 		"second symbol": {
 			build: func(b *graph.Builder) {

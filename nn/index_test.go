@@ -409,3 +409,28 @@ func TestIntegersStayExact(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Several inputs come one after the other, example by example.
+func TestSeveralInputs(t *testing.T) {
+	g := graphOf(t, func(b *graph.Builder) {
+		ids := b.Input("ids", tensor.I64, graph.Sym("N"))
+		x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(2))
+		b.Output(b.Mul("y", x, b.Op("Gather", "row", nil, b.Param("table", 3, 2), ids)))
+	})
+	e := newEngine[float64](t, g, Options{Training: true, Threads: 1})
+	copy(e.Params(), []float64{1, 2, 3, 4, 5, 6})
+	for range 2 {
+		if got, want := forward(t, e, []float64{2, 10, 20, 0, 30, 40}, 2), []float64{50, 120, 30, 80}; !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	if err := e.Backward([]float64{1, 1, 1, 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := e.Grads()[:6], []float64{30, 40, 0, 0, 10, 20}; !slices.Equal(got, want) {
+		t.Errorf("gradient %v, want %v", got, want)
+	}
+	if _, err := e.Forward(make([]float64, 5), 2); err == nil || !strings.Contains(err.Error(), `input "ids", "x" has 5 elements, a batch of 2 needs 6`) {
+		t.Errorf("error %v", err)
+	}
+}

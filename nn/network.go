@@ -1,8 +1,11 @@
 package nn
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/tensor"
@@ -22,8 +25,8 @@ type node struct {
 // network is what an engine knows of its graph before a batch size is chosen.
 type network[T Float] struct {
 	graph     *graph.Graph
-	input     graph.Value
-	batch     string // the symbol of the input's first axis, "" when that is a number
+	inputs    []graph.Value
+	batch     string // the symbol of the inputs' first axis, "" when that is a number
 	values    map[string]graph.Value
 	operators map[string]operator[T]
 	constants map[string]*tensor.Tensor
@@ -48,7 +51,7 @@ func newNetwork[T Float](g *graph.Graph, keep, visit []string) (*network[T], err
 	}
 	n.constants = g.Constants()
 	for _, step := range []func() error{
-		n.findInput, func() error { return n.pin(keep, visit) }, n.keepNeeded, n.convertConstants, n.checkTypes,
+		n.findInputs, func() error { return n.pin(keep, visit) }, n.keepNeeded, n.convertConstants, n.checkTypes,
 	} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("graph %q: %w", g.Name, err)
@@ -71,23 +74,38 @@ func (n *network[T]) knowsOperators() error {
 	return nil
 }
 
-// findInput demands one input of floats, whose first extent may be the batch.
-func (n *network[T]) findInput() error {
-	if len(n.graph.Inputs) != 1 {
-		return fmt.Errorf("%d inputs, where the engine takes one", len(n.graph.Inputs))
+// findInputs demands inputs whose first extent is the batch, the same for all of them.
+func (n *network[T]) findInputs() error {
+	if n.inputs = n.graph.Inputs; len(n.inputs) == 0 {
+		return errors.New("no inputs")
 	}
-	n.input = n.graph.Inputs[0]
-	if !carries(n.input.DType) {
-		return fmt.Errorf("input %q is of %v, not of floats, I64, I32 or BOOL", n.input.Name, n.input.DType)
-	}
-	if len(n.input.Shape) == 0 {
-		return fmt.Errorf("input %q is a scalar, without a batch axis", n.input.Name)
-	}
-	n.batch = n.input.Shape[0].Sym
-	if _, err := n.input.Shape.Bind(n.sizes(1)); err != nil {
-		return fmt.Errorf("input %q: %w", n.input.Name, err)
+	for i, in := range n.inputs {
+		if !carries(in.DType) {
+			return fmt.Errorf("input %q is of %v, not of floats, I64, I32 or BOOL", in.Name, in.DType)
+		}
+		if len(in.Shape) == 0 {
+			return fmt.Errorf("input %q is a scalar, without a batch axis", in.Name)
+		}
+		if i == 0 {
+			n.batch = in.Shape[0].Sym
+		}
+		if in.Shape[0] != n.inputs[0].Shape[0] {
+			return fmt.Errorf("inputs %q of shape %s and %q of shape %s have no common batch axis", n.inputs[0].Name, n.inputs[0].Shape, in.Name, in.Shape)
+		}
+		if _, err := in.Shape.Bind(n.sizes(1)); err != nil {
+			return fmt.Errorf("input %q: %w", in.Name, err)
+		}
 	}
 	return nil
+}
+
+// inputNames is for messages.
+func (n *network[T]) inputNames() string {
+	var names []string
+	for _, in := range n.inputs {
+		names = append(names, strconv.Quote(in.Name))
+	}
+	return strings.Join(names, ", ")
 }
 
 // sizes gives numbers to symbols: the batch is the only one.

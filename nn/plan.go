@@ -10,8 +10,9 @@ import (
 // plan is a network bound to the memory of one batch size.
 type plan[T Float] struct {
 	batch    int
-	input    *buffer[T] // whose data is the caller's
-	inputLen int
+	inputs   []*buffer[T] // the data of a single one is the caller's
+	inputLen int          // elements of all inputs
+	rows     []int        // elements of one example, for each input
 	output   *value[T]
 	values   map[string]*value[T] // that stay readable
 	forward  []func()
@@ -27,6 +28,25 @@ type plan[T Float] struct {
 type visited[T Float] struct {
 	value *value[T]
 	after int
+}
+
+// setInput takes the examples of a batch: all inputs of the first one, then all of the second.
+func (p *plan[T]) setInput(x []T) {
+	if len(p.inputs) == 1 {
+		p.inputs[0].data = x
+		return
+	}
+	for i, in := range p.inputs {
+		if in.data == nil {
+			in.data = make([]T, p.batch*p.rows[i])
+		}
+	}
+	for example := range p.batch {
+		for i, row := range p.rows {
+			copy(p.inputs[i].data[example*row:][:row], x)
+			x = x[row:]
+		}
+	}
 }
 
 // planner makes a plan. Step i runs forward at time i; after the last comes the loss, then step i runs backward at backwardTime(i).
@@ -72,11 +92,14 @@ func newPlan[T Float](e *Engine[T], batch int) (*planner[T], error) {
 // sources makes the values that are there before anything runs.
 func (p *planner[T]) sources() error {
 	net := p.engine.net
-	input, err := p.source(net.input.Name, nil)
-	if err != nil {
-		return err
+	for _, in := range net.inputs {
+		v, err := p.source(in.Name, nil)
+		if err != nil {
+			return err
+		}
+		p.plan.inputs, p.plan.rows = append(p.plan.inputs, v.store.data), append(p.plan.rows, v.n/p.plan.batch)
+		p.plan.inputLen += v.n
 	}
-	p.plan.input, p.plan.inputLen = input.store.data, input.n
 	for _, s := range p.engine.specs {
 		v, err := p.source(s.Name, p.engine.params[s.Offset:s.Offset+s.Len])
 		if err != nil {

@@ -56,7 +56,7 @@ func (n *randomNetwork) param(shape ...int) string {
 func (n *randomNetwork) step() {
 	x := n.pick()
 	shape, out := n.shapes[x], n.fresh()
-	switch rapid.IntRange(0, 16).Draw(n.r, "step") {
+	switch rapid.IntRange(0, 20).Draw(n.r, "step") {
 	case 0:
 		op := rapid.SampledFrom([]string{"Relu", "LeakyRelu", "Tanh", "Sigmoid", "Gelu", "Identity", "Dropout"}).Draw(n.r, "op")
 		n.add(n.b.Op(op, out, nil, x), shape)
@@ -87,6 +87,14 @@ func (n *randomNetwork) step() {
 		n.convolve(x, out)
 	case 16:
 		n.normaliseChannels(x, out)
+	case 17:
+		n.choose(x, out)
+	case 18:
+		n.reduce(x, out)
+	case 19:
+		n.repeat(x, out)
+	case 20:
+		n.split(x, out)
 	case 10:
 		w := rapid.SampledFrom([]int{4, 6, 12}).Draw(n.r, "width")
 		flat := n.b.Flatten(out+".f", x, 1)
@@ -225,6 +233,91 @@ func (n *randomNetwork) normaliseChannels(x, out string) {
 		scale, bias = n.param(groups), n.param(groups)
 	}
 	n.add(n.b.Op("GroupNormalization", out, graph.Attrs{"num_groups": int64(groups)}, x, scale, bias), shape)
+}
+
+func (n *randomNetwork) list(name string, v ...int64) string {
+	return n.b.Constant(name, tensor.FromSlice(tensor.Shape{len(v)}, v))
+}
+
+// choose takes units by number, or one of two values by their signs.
+func (n *randomNetwork) choose(x, out string) {
+	shape := append([]int{}, n.shapes[x]...)
+	switch rapid.IntRange(0, 2).Draw(n.r, "choice") {
+	case 0:
+		axis := rapid.IntRange(0, len(shape)-1).Draw(n.r, "axis")
+		var rows []int64
+		for range rapid.IntRange(1, 4).Draw(n.r, "rows") {
+			rows = append(rows, int64(rapid.IntRange(0, shape[axis]-1).Draw(n.r, "row")))
+		}
+		shape[axis] = len(rows)
+		n.add(n.b.Op("Gather", out, graph.Attrs{"axis": int64(axis + 1)}, x, n.list(out+".rows", rows...)), shape)
+	case 1:
+		positive := n.b.Op("Greater", out+".p", nil, x, n.b.Op("Neg", out+".n", nil, x))
+		n.add(n.b.Op("Where", out, nil, positive, x, n.param(shape[len(shape)-1])), shape)
+	case 2:
+		if len(shape) > 1 {
+			n.add(n.b.Op("Trilu", out, nil, x), shape)
+		}
+	}
+}
+
+func (n *randomNetwork) reduce(x, out string) {
+	shape := n.shapes[x]
+	if len(shape) < 2 {
+		return
+	}
+	axis := rapid.IntRange(0, len(shape)-1).Draw(n.r, "axis")
+	op := rapid.SampledFrom([]string{"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"}).Draw(n.r, "op")
+	n.b.Op(op, out, graph.Attrs{"keepdims": int64(0)}, x, n.list(out+".axes", int64(axis+1)))
+	n.add(out, append(append([]int{}, shape[:axis]...), shape[axis+1:]...))
+}
+
+// repeat tiles an axis, or expands a new one.
+func (n *randomNetwork) repeat(x, out string) {
+	shape := append([]int{}, n.shapes[x]...)
+	if product(shape) > 50 {
+		return
+	}
+	axis := rapid.IntRange(0, len(shape)-1).Draw(n.r, "axis")
+	times := make([]int64, len(shape)+1)
+	for i := range times {
+		times[i] = 1
+	}
+	if rapid.Bool().Draw(n.r, "tile") {
+		times[axis+1], shape[axis] = 2, 2*shape[axis]
+		n.add(n.b.Op("Tile", out, nil, x, n.list(out+".times", times...)), shape)
+		return
+	}
+	u := n.b.Op("Unsqueeze", out+".u", nil, x, n.list(out+".at", int64(axis+1)))
+	target := append(times, 1)
+	target[axis+1] = 2
+	shape = append(shape[:axis], append([]int{2}, shape[axis:]...)...)
+	n.add(n.b.Op("Expand", out, nil, u, n.list(out+".to", target...)), shape)
+}
+
+// split cuts an axis in two or three parts, equal or not.
+func (n *randomNetwork) split(x, out string) {
+	shape := n.shapes[x]
+	axis := rapid.IntRange(0, len(shape)-1).Draw(n.r, "axis")
+	var outs []string
+	var sizes []int64
+	for left := shape[axis]; left > 0; {
+		size := rapid.IntRange(1, left).Draw(n.r, "part")
+		if left%3 == 0 && rapid.Bool().Draw(n.r, "a third") {
+			size = left / 3
+		}
+		if len(sizes) == 2 {
+			size = left
+		}
+		left -= size
+		outs, sizes = append(outs, fmt.Sprintf("%s.%d", out, len(outs))), append(sizes, int64(size))
+	}
+	n.b.OpN("Split", outs, graph.Attrs{"axis": int64(axis + 1)}, x, n.list(out+".sizes", sizes...))
+	for i, part := range outs {
+		s := append([]int{}, shape...)
+		s[axis] = int(sizes[i])
+		n.add(part, s)
+	}
 }
 
 // gram contracts a value with its own transpose.

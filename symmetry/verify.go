@@ -98,7 +98,7 @@ func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]
 	if opt.Samples <= 0 {
 		opt.Samples = affordable(g, verifyRuns, defaultSamples, leastSamples)
 	}
-	if err := r.setInputs(append(randomInputs(rng, opt.Samples*r.row), widen(opt.Inputs)...)); err != nil {
+	if err := r.setInputs(append(r.randomInputs(rng, opt.Samples), widen(opt.Inputs)...)); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	v := &verifier{run: r, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}

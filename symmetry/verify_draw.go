@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -52,12 +53,61 @@ func fillRandom(rng *rand.Rand, data []float64, shape tensor.Shape) {
 	}
 }
 
-func randomInputs(rng *rand.Rand, n int) []float64 {
-	x := make([]float64, n)
-	for i := range x {
-		x[i] = rng.NormFloat64()
+// inputPart is one input of an example.
+type inputPart struct {
+	n     int // elements
+	limit int // for integers: they are drawn below it; 0 for floats
+}
+
+// randomInputs draws examples: floats are normal, integers uniform.
+func (r *verifyRun) randomInputs(rng *rand.Rand, examples int) []float64 {
+	var x []float64
+	for range examples {
+		for _, p := range r.parts {
+			for range p.n {
+				if p.limit > 0 {
+					x = append(x, float64(rng.IntN(p.limit)))
+				} else {
+					x = append(x, rng.NormFloat64())
+				}
+			}
+		}
 	}
 	return x
+}
+
+// indexLimits finds, for each value that chooses rows of a table by number, how many there are: for the inputs of a network, its vocabulary. It sees
+// through nodes that only rearrange. Other integers, as those of masks, are 0 or 1.
+func indexLimits(g *graph.Graph) map[string]int {
+	limits, shapes := map[string]int{}, map[string]graph.Value{}
+	if s, err := g.PartialShapes(); err == nil {
+		shapes = s
+	}
+	for i := len(g.Nodes) - 1; i >= 0; i-- {
+		switch n := &g.Nodes[i]; n.Op {
+		case "Gather":
+			s := shapes[n.Input(0)].Shape
+			if axis, err := graph.Axis(n.Attrs.Int("axis", 0), s.Rank()); err == nil && s[axis].IsFixed() {
+				lower(limits, n.Input(1), s[axis].Size)
+			}
+		case "Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Expand":
+			if limit, ok := limits[n.Outputs[0]]; ok {
+				lower(limits, n.Input(0), limit)
+			}
+		}
+	}
+	for _, in := range g.Inputs {
+		if _, ok := limits[in.Name]; !ok {
+			limits[in.Name] = 2
+		}
+	}
+	return limits
+}
+
+func lower(limits map[string]int, name string, limit int) {
+	if old, ok := limits[name]; !ok || limit < old {
+		limits[name] = limit
+	}
 }
 
 func widen(x []float32) []float64 {

@@ -32,7 +32,7 @@ func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Ten
 		if n <= 0 {
 			n = affordable(g, 2, defaultSamples, leastSamples)
 		}
-		inputs = randomInputs(rand.New(rand.NewPCG(0, verifyStream)), n*r.row)
+		inputs = r.randomInputs(rand.New(rand.NewPCG(0, verifyStream)), n)
 	}
 	if err := r.setInputs(inputs); err != nil {
 		return 0, 0, fmt.Errorf("verify: %w", err)
@@ -72,7 +72,8 @@ type verifyRun struct {
 	inputs  []float64
 	few     []float64 // the first of inputs
 	samples int
-	row     int // elements of one input
+	row     int // elements of one example, which is all inputs
+	parts   []inputPart
 	fewRows int // how many inputs an axis is permuted alone on
 }
 
@@ -85,16 +86,24 @@ func newVerifyRun(g *graph.Graph, threads int) (*verifyRun, error) {
 	for _, s := range e.Specs() {
 		r.specs[s.Name] = s
 	}
-	// The engine has seen to it that there is one input, and that no extent but the first is a symbol.
-	shape := g.Inputs[0].Shape
-	r.row = 1
-	for _, d := range shape[1:] {
-		r.row *= d.Size
-	}
-	if shape[0].IsFixed() {
-		r.batch, r.fixed = shape[0].Size, true
-	} else {
-		r.row *= shape[0].Size
+	// The engine has seen to it that the inputs have one batch axis, and that no other extent is a symbol.
+	limits := indexLimits(g)
+	for _, in := range g.Inputs {
+		n := 1
+		for _, d := range in.Shape[1:] {
+			n *= d.Size
+		}
+		if d := in.Shape[0]; d.IsFixed() {
+			r.batch, r.fixed = d.Size, true
+		} else {
+			n *= d.Size
+		}
+		r.row += n
+		limit := 0
+		if !in.DType.IsFloat() {
+			limit = limits[in.Name]
+		}
+		r.parts = append(r.parts, inputPart{n: n, limit: limit})
 	}
 	return r, nil
 }
