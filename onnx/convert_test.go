@@ -247,7 +247,7 @@ func TestCarriedForms(t *testing.T) {
 		want  [][]int64 // of inputs from 1 on; nil is none, or a float
 		attrs graph.Attrs
 	}{
-		"squeeze":   {11, node("Squeeze", list("x"), list("y"), attr("axes", []int64{1})), "Squeeze", [][]int64{{1}}, graph.Attrs{}},
+		"squeeze":   {11, node("Squeeze", list("o"), list("y"), attr("axes", []int64{1})), "Squeeze", [][]int64{{1}}, graph.Attrs{}},
 		"unsqueeze": {11, node("Unsqueeze", list("x"), list("y"), attr("axes", []int64{1, 2})), "Unsqueeze", [][]int64{{1, 2}}, graph.Attrs{}},
 		"sum":       {12, node("ReduceSum", list("x"), list("y"), attr("axes", []int64{1})), "ReduceSum", [][]int64{{1}}, graph.Attrs{}},
 		"max":       {17, node("ReduceMax", list("x"), list("y"), attr("axes", []int64{1})), "ReduceMax", [][]int64{{1}}, graph.Attrs{}},
@@ -265,7 +265,7 @@ func TestCarriedForms(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := graphOf(t, modelOf(tt.opset, []*pb.NodeProto{tt.node}, floats("s", []int64{2}, 1, 2)))
+			g := graphOf(t, modelOf(tt.opset, []*pb.NodeProto{tt.node}, floats("s", []int64{2}, 1, 2), floats("o", []int64{2, 1}, 1, 2)))
 			last := g.Nodes[len(g.Nodes)-1]
 			if last.Op != tt.op {
 				t.Errorf("operator %s, want %s", last.Op, tt.op)
