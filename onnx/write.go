@@ -1,0 +1,306 @@
+package onnx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rebasin/rebasin/checkpoint"
+	"github.com/rebasin/rebasin/onnx/internal/onnxpb"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// DataSuffix is what is added to the name of a model for the name of the file with its external data.
+const DataSuffix = ".data"
+
+// alignment is that of tensors in external data, so that readers may map them: the size of a page.
+const alignment = 4096
+
+// maxModel bounds a model's file: parsers of protocol buffers read no more than 2 GiB.
+const maxModel = math.MaxInt32
+
+// Write writes the model anew with other values: each entry takes the place of the initializer of its name, type and shape. All else stays as it
+// is, byte by byte: names, attributes, documentation, the operator set, and fields that this package does not know. Values that stood in the
+// model stand there again; those of external data, with all that is not written anew, go into one file beside path, of its name and [DataSuffix].
+// The metadata takes the place of the model's.
+//
+// Files appear whole or not at all, the data before the model. Load of one entry is called after the other, in the order of the file, and one tensor at a
+// time is in memory. The bytes depend on the file, the entries and the metadata alone.
+func (f *File) Write(ctx context.Context, path string, entries []checkpoint.Entry, metadata map[string]string) error {
+	w := &writer{file: f, path: path, loads: make([]func() (*tensor.Tensor, error), len(f.tensors))}
+	err := w.plan(entries, metadata)
+	if err != nil {
+		return writing(path, err)
+	}
+	_, absent := os.Lstat(path + DataSuffix)
+	if err := checkpoint.WriteFile(path, func(out io.Writer) error { return w.write(ctx, out) }); err != nil {
+		if w.placed && absent != nil {
+			os.Remove(path + DataSuffix)
+		}
+		return fmt.Errorf("onnx: %w", err)
+	}
+	return nil
+}
+
+// edit puts something in the place of a run of bytes of the old file.
+type edit struct {
+	start, end int64
+	bytes      []byte
+	tensor     int // whose values follow the bytes; -1 is none
+	size       int64
+}
+
+// written is how much an edit writes.
+func (e edit) written() int64 { return int64(len(e.bytes)) + e.size }
+
+// writer is a model about to be written.
+type writer struct {
+	file   *File
+	path   string
+	loads  []func() (*tensor.Tensor, error) // by tensor; nil where the old values stay
+	edits  []edit                           // in order
+	data   []outside
+	placed bool // the external data
+}
+
+// outside is a tensor in external data.
+type outside struct {
+	tensor int
+	at     int64
+}
+
+// plan finds out what is to be written where.
+func (w *writer) plan(entries []checkpoint.Entry, metadata map[string]string) error {
+	if err := w.assign(entries); err != nil {
+		return err
+	}
+	if err := w.planTensors(); err != nil {
+		return err
+	}
+	within := w.file.layout.graph.content.size
+	for _, e := range w.edits {
+		within += e.written() - (e.end - e.start)
+	}
+	header := protowire.AppendTag(nil, modelGraph, protowire.BytesType)
+	graph := w.file.layout.graph
+	w.replace(edit{start: graph.start, end: graph.content.at, bytes: protowire.AppendVarint(header, uint64(within)), tensor: -1})
+	if err := w.planMetadata(metadata); err != nil {
+		return err
+	}
+	slices.SortStableFunc(w.edits, func(a, b edit) int { return int(min(max(a.start-b.start, -1), 1)) })
+	size := w.file.layout.size
+	for _, e := range w.edits {
+		size += e.written() - (e.end - e.start)
+	}
+	if size > max(maxModel, w.file.layout.size) {
+		return fmt.Errorf("the model would have %d bytes, more than others can read", size)
+	}
+	return nil
+}
+
+func (w *writer) replace(e edit) { w.edits = append(w.edits, e) }
+
+// assign finds the initializers that the entries are for.
+func (w *writer) assign(entries []checkpoint.Entry) error {
+	for _, e := range entries {
+		i, ok := w.file.index[e.Name]
+		switch {
+		case !ok:
+			return ofTensor(e.Name, errors.New("the model has no initializer of this name"))
+		case w.loads[i] != nil:
+			return ofTensor(e.Name, errors.New("given twice"))
+		case e.Load == nil:
+			return ofTensor(e.Name, errors.New("no way to load it is given"))
+		}
+		if t := w.file.tensors[i]; t.DType != e.DType || !t.Shape.Equal(e.Shape) {
+			return ofTensor(e.Name, fmt.Errorf("it is %v%v, the model's is %v%v", e.DType, e.Shape, t.DType, t.Shape))
+		}
+		w.loads[i] = e.Load
+	}
+	return nil
+}
+
+func (w *writer) planTensors() error {
+	at := int64(0)
+	for i := range w.file.tensors {
+		t := &w.file.tensors[i]
+		size := int64(elements(t.Shape)) * int64(t.DType.Size())
+		switch {
+		case t.external != nil:
+			if w.file.externalAttributes {
+				return unsupported("external data of nodes cannot be written anew")
+			}
+			at = (at + alignment - 1) / alignment * alignment
+			if err := w.relocate(i, at, size); err != nil {
+				return ofTensor(t.Name, err)
+			}
+			w.data = append(w.data, outside{i, at})
+			at += size
+		case w.loads[i] != nil && t.raw.number != 0:
+			w.planInline(i, size)
+		}
+	}
+	if len(w.data) == 0 {
+		return nil
+	}
+	for _, path := range w.file.DataFiles() {
+		if same(path, w.path+DataSuffix) {
+			return fmt.Errorf("%q would be overwritten, in which data of the input lies", w.path+DataSuffix)
+		}
+	}
+	return nil
+}
+
+// same says that two names stand for one file that is there.
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// planInline puts values where the old ones stand. Values that stand there as numbers become raw ones.
+func (w *writer) planInline(i int, size int64) {
+	raw := w.file.tensors[i].raw
+	if isDense(raw.number) {
+		w.replace(edit{start: raw.data.content.at, end: raw.data.end(), tensor: i, size: size})
+		return
+	}
+	data := protowire.AppendVarint(protowire.AppendTag(nil, tensorRaw, protowire.BytesType), uint64(size))
+	length := raw.message.content.size - (raw.data.end() - raw.data.start) + int64(len(data)) + size
+	header := protowire.AppendVarint(protowire.AppendTag(nil, graphInitializer, protowire.BytesType), uint64(length))
+	w.replace(edit{start: raw.message.start, end: raw.message.content.at, bytes: header, tensor: -1})
+	w.replace(edit{start: raw.data.start, end: raw.data.end(), bytes: data, tensor: i, size: size})
+}
+
+// relocate writes the message of a tensor whose data goes into the new file. A checksum of the old data is left out.
+func (w *writer) relocate(i int, at, size int64) error {
+	p := proto.CloneOf(w.file.model.GetGraph().GetInitializer()[i])
+	p.ExternalData = []*onnxpb.StringStringEntryProto{
+		{Key: "location", Value: filepath.Base(w.path) + DataSuffix},
+		{Key: "offset", Value: strconv.FormatInt(at, 10)},
+		{Key: "length", Value: strconv.FormatInt(size, 10)},
+	}
+	content, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
+	if err != nil {
+		return err
+	}
+	message := protowire.AppendBytes(protowire.AppendTag(nil, graphInitializer, protowire.BytesType), content)
+	old := w.file.tensors[i].raw.message
+	w.replace(edit{start: old.start, end: old.end(), bytes: message, tensor: -1})
+	return nil
+}
+
+// planMetadata leaves entries that stay where they are, and adds new ones at the end, sorted.
+func (w *writer) planMetadata(metadata map[string]string) error {
+	left := maps.Clone(metadata)
+	for i, entry := range w.file.model.GetMetadataProps() {
+		if value, wanted := left[entry.GetKey()]; wanted && value == entry.GetValue() {
+			delete(left, entry.GetKey())
+			continue
+		}
+		old := w.file.layout.metadata[i]
+		w.replace(edit{start: old.start, end: old.end(), tensor: -1})
+	}
+	var added []byte
+	for _, key := range slices.Sorted(maps.Keys(left)) {
+		if !utf8.ValidString(key) || !utf8.ValidString(left[key]) {
+			return fmt.Errorf("metadata %s is not valid UTF-8", quote(key))
+		}
+		content := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), key)
+		content = protowire.AppendString(protowire.AppendTag(content, 2, protowire.BytesType), left[key])
+		added = protowire.AppendBytes(protowire.AppendTag(added, modelMetadata, protowire.BytesType), content)
+	}
+	w.replace(edit{start: w.file.layout.size, end: w.file.layout.size, bytes: added, tensor: -1})
+	return nil
+}
+
+// write writes the model, and then its external data, so that this is in place just before the model is.
+func (w *writer) write(ctx context.Context, out io.Writer) error {
+	at := int64(0)
+	for _, e := range w.edits {
+		if err := w.copy(ctx, out, span{at, e.start - at}); err != nil {
+			return err
+		}
+		if _, err := out.Write(e.bytes); err != nil {
+			return err
+		}
+		if e.tensor >= 0 {
+			if err := w.tensor(ctx, out, e.tensor); err != nil {
+				return err
+			}
+		}
+		at = e.end
+	}
+	if err := w.copy(ctx, out, span{at, w.file.layout.size - at}); err != nil {
+		return err
+	}
+	if len(w.data) == 0 {
+		return ctx.Err()
+	}
+	if err := checkpoint.WriteFile(w.path+DataSuffix, func(out io.Writer) error { return w.writeData(ctx, out) }); err != nil {
+		return err
+	}
+	w.placed = true
+	return nil
+}
+
+// copy copies bytes of the old file.
+func (w *writer) copy(ctx context.Context, out io.Writer, from span) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n, err := io.Copy(out, io.NewSectionReader(w.file.file, from.at, from.size))
+	if err == nil && n < from.size {
+		err = malformed("file %q ends %d bytes early: it was cut off after it was opened", w.file.path, from.size-n)
+	}
+	return err
+}
+
+// tensor writes the values of a tensor: those of its entry, or the old ones.
+func (w *writer) tensor(ctx context.Context, out io.Writer, i int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	info := &w.file.tensors[i]
+	load := w.loads[i]
+	if load == nil {
+		load = func() (*tensor.Tensor, error) { return w.file.read(info) }
+	}
+	t, err := load()
+	switch {
+	case err != nil:
+		return ofTensor(info.Name, err)
+	case t == nil:
+		return ofTensor(info.Name, errors.New("nothing was loaded"))
+	case t.DType() != info.DType || !t.Shape().Equal(info.Shape):
+		return ofTensor(info.Name, fmt.Errorf("declared as %v%v, loaded as %v", info.DType, info.Shape, t))
+	}
+	_, err = out.Write(t.Bytes())
+	return err
+}
+
+func (w *writer) writeData(ctx context.Context, out io.Writer) error {
+	at := int64(0)
+	for _, d := range w.data {
+		if _, err := out.Write(make([]byte, d.at-at)); err != nil {
+			return err
+		}
+		if err := w.tensor(ctx, out, d.tensor); err != nil {
+			return err
+		}
+		info := w.file.tensors[d.tensor]
+		at = d.at + int64(elements(info.Shape))*int64(info.DType.Size())
+	}
+	return ctx.Err()
+}
