@@ -226,71 +226,126 @@ func shapeOf(c image.Config, opt Options) imageShape {
 	return s
 }
 
-// decode reads all images, several at once. Which error is reported does not depend on which came first: it is that of the first image in order.
+// decode reads all images, several at once. Which error is reported does not depend on which came first: it is that of the first image in order. The first
+// image that can be read sets the shape, and memory grows with what has been decoded: what a header says is not believed.
 func (t *imageTree) decode(ctx context.Context, opt Options) (pixels []uint8, labels []int32, shape imageShape, err error) {
-	failures := make([]error, len(t.files))
-	first, found := imageShape{}, -1
-	for i := range t.files {
-		var config image.Config
-		if _, config, failures[i] = t.files[i].read(); failures[i] == nil {
-			first, found = shapeOf(config, opt), i
-			break
-		}
-		if !opt.SkipCorrupt {
-			return nil, nil, first, failures[i]
+	d := &imageDecoder{tree: t, opt: opt}
+	if err := d.decodeFirst(ctx); err != nil {
+		return nil, nil, d.shape, err
+	}
+	for d.next < len(t.files) {
+		if err := d.decodeMore(ctx); err != nil {
+			return nil, nil, d.shape, err
 		}
 	}
-	if found < 0 {
-		return nil, nil, first, t.noneReadable(failures)
+	if d.skipped > 0 && opt.Log != nil {
+		opt.Log(fmt.Sprintf("skipped %d of %d images that cannot be read", d.skipped, len(t.files)))
 	}
-	if first.size() > maxSetBytes/len(t.files) {
-		return nil, nil, first, fmt.Errorf("%d images of %dx%dx%d are more than %d GiB", len(t.files), first.channels, first.height, first.width, maxSetBytes>>30)
-	}
-	pixels = make([]uint8, len(t.files)*first.size())
-	stop := func(i int) bool { return ctx.Err() != nil || failures[i] != nil && !opt.SkipCorrupt }
-	each(len(t.files)-found, func(k int) bool {
-		i := found + k
-		failures[i] = t.files[i].into(pixels[i*first.size():][:first.size()], first, t.files[found].name, opt)
-		return !stop(i)
-	})
-	if ctx.Err() != nil {
-		return nil, nil, first, ctx.Err()
-	}
-	return t.keep(pixels, first, failures, opt)
+	return d.pixels, d.labels, d.shape, nil
 }
 
-func (t *imageTree) noneReadable(failures []error) error {
-	return fmt.Errorf("none of the %d images can be read: %w", len(t.files), failures[0])
+// firstPixels is how many bytes of images are decoded at once at the least. Later it is as many as there are already.
+const firstPixels = 16 << 20
+
+// An imageDecoder holds the images that have been decoded so far.
+type imageDecoder struct {
+	tree    *imageTree
+	opt     Options
+	shape   imageShape
+	first   string // the image that set the shape
+	next    int    // the first file that has not been looked at
+	skipped int
+	pixels  []uint8
+	labels  []int32
+	scratch sync.Pool // of imageScratch
 }
 
-// keep drops the images that could not be read, where that was asked for.
-func (t *imageTree) keep(pixels []uint8, shape imageShape, failures []error, opt Options) ([]uint8, []int32, imageShape, error) {
-	labels, kept, skipped := make([]int32, len(t.files)), 0, 0
-	for i, f := range t.files {
-		if err := failures[i]; err != nil {
-			var corrupt *corruptError
-			if !opt.SkipCorrupt || !errors.As(err, &corrupt) {
-				return nil, nil, shape, err
+// decodeFirst finds the shape.
+func (d *imageDecoder) decodeFirst(ctx context.Context) error {
+	var failure error
+	for ; d.labels == nil; d.next++ {
+		if d.next == len(d.tree.files) {
+			return fmt.Errorf("none of the %d images can be read: %w", d.next, failure)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f := &d.tree.files[d.next]
+		decoded, err := f.decode()
+		if err != nil {
+			if failure == nil {
+				failure = err
 			}
-			if skipped++; opt.Log != nil && skipped <= 3 {
-				opt.Log(fmt.Sprintf("skipped %v", err))
+			if err := d.skip(err); err != nil {
+				return err
 			}
 			continue
 		}
-		class, _ := slices.BinarySearch(t.classes, f.class)
-		labels[kept] = int32(class)
-		if kept != i {
-			copy(pixels[kept*shape.size():][:shape.size()], pixels[i*shape.size():])
+		b := decoded.Bounds()
+		d.shape, d.first = shapeOf(image.Config{Height: b.Dy(), Width: b.Dx()}, d.opt), f.name
+		if s := d.shape; s.size() > maxSetBytes/len(d.tree.files) {
+			return fmt.Errorf("%d images of %dx%dx%d are more than %d GiB", len(d.tree.files), s.channels, s.height, s.width, maxSetBytes>>30)
 		}
-		kept++
+		d.pixels = make([]uint8, d.shape.size())
+		d.place(d.pixels, decoded)
+		d.labels = []int32{d.tree.label(f)}
 	}
-	if kept == 0 {
-		return nil, nil, shape, t.noneReadable(failures)
+	return nil
+}
+
+// decodeMore decodes some of the images that are left, and keeps those that can be read.
+func (d *imageDecoder) decodeMore(ctx context.Context) error {
+	size, kept := d.shape.size(), len(d.labels)
+	count := min(len(d.tree.files)-d.next, max(kept, firstPixels/size, 1))
+	if need := (kept + count) * size; cap(d.pixels) < need {
+		d.pixels = append(make([]uint8, 0, need), d.pixels...)
 	}
-	if skipped > 0 && opt.Log != nil {
-		opt.Log(fmt.Sprintf("skipped %d of %d images that cannot be read", skipped, len(t.files)))
+	d.pixels = d.pixels[:(kept+count)*size]
+	failures := make([]error, count)
+	each(count, func(i int) bool {
+		failures[i] = d.into(d.pixels[(kept+i)*size:][:size], &d.tree.files[d.next+i])
+		return ctx.Err() == nil && (failures[i] == nil || d.skippable(failures[i]))
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return pixels[:kept*shape.size()], labels[:kept], shape, nil
+	for i, failure := range failures {
+		if failure != nil {
+			if err := d.skip(failure); err != nil {
+				return err
+			}
+			continue
+		}
+		if to := len(d.labels); to != kept+i {
+			copy(d.pixels[to*size:][:size], d.pixels[(kept+i)*size:])
+		}
+		d.labels = append(d.labels, d.tree.label(&d.tree.files[d.next+i]))
+	}
+	d.next += count
+	d.pixels = d.pixels[:len(d.labels)*size]
+	return nil
+}
+
+func (t *imageTree) label(f *imageFile) int32 {
+	class, _ := slices.BinarySearch(t.classes, f.class)
+	return int32(class)
+}
+
+// skippable says that an image with this error may be left out.
+func (d *imageDecoder) skippable(err error) bool {
+	var corrupt *corruptError
+	return d.opt.SkipCorrupt && errors.As(err, &corrupt)
+}
+
+// skip leaves an image out, where that was asked for.
+func (d *imageDecoder) skip(err error) error {
+	if !d.skippable(err) {
+		return err
+	}
+	if d.skipped++; d.opt.Log != nil && d.skipped <= 3 {
+		d.opt.Log(fmt.Sprintf("skipped %v", err))
+	}
+	return nil
 }
 
 // each calls f(0), f(1), ... f(n-1) on all processors, each number once and begun in order, and stops to begin new ones when one returned false.
@@ -354,30 +409,65 @@ func (f *imageFile) read() ([]byte, image.Config, error) {
 	return content, config, nil
 }
 
-// into decodes the image to dst, in the shape of the set, which the first image has.
-func (f *imageFile) into(dst []uint8, shape imageShape, first string, opt Options) error {
+// decode reads the image and decodes it whole.
+func (f *imageFile) decode() (image.Image, error) {
 	content, config, err := f.read()
 	if err != nil {
-		return err
-	}
-	if own := shapeOf(config, opt); own != shape {
-		return fmt.Errorf("images of mixed sizes: %q is %dx%d, %q is %dx%d: resize them to one",
-			first, shape.width, shape.height, f.name, own.width, own.height)
+		return nil, err
 	}
 	decoded, _, err := image.Decode(bytes.NewReader(content))
 	if err != nil {
-		return &corruptError{f.name, err}
+		return nil, &corruptError{f.name, err}
 	}
-	full := imageShape{channels: shape.channels, height: config.Height, width: config.Width}
-	if b := decoded.Bounds(); b.Dx() != full.width || b.Dy() != full.height {
-		return &corruptError{f.name, fmt.Errorf("it is %dx%d, its header says %dx%d", b.Dx(), b.Dy(), full.width, full.height)}
+	if b := decoded.Bounds(); b.Dx() != config.Width || b.Dy() != config.Height {
+		return nil, &corruptError{f.name, fmt.Errorf("it is %dx%d, its header says %dx%d", b.Dx(), b.Dy(), config.Width, config.Height)}
 	}
-	if full == shape {
-		planes(dst, decoded, full)
-		return nil
+	return decoded, nil
+}
+
+// into decodes an image to dst, in the shape of the set, which the first image has.
+func (d *imageDecoder) into(dst []uint8, f *imageFile) error {
+	decoded, err := f.decode()
+	if err != nil {
+		return err
 	}
-	own := make([]uint8, full.size())
-	planes(own, decoded, full)
-	newResizer(full.height, full.width, shape.height, shape.width).planes(dst, own, shape.channels)
+	b := decoded.Bounds()
+	if own := shapeOf(image.Config{Height: b.Dy(), Width: b.Dx()}, d.opt); own != d.shape {
+		return fmt.Errorf("images of mixed sizes: %q is %dx%d, %q is %dx%d: resize them to one",
+			d.first, d.shape.width, d.shape.height, f.name, own.width, own.height)
+	}
+	d.place(dst, decoded)
 	return nil
+}
+
+// place writes an image to dst in the shape of the set, resized where it has another.
+func (d *imageDecoder) place(dst []uint8, decoded image.Image) {
+	b := decoded.Bounds()
+	full := imageShape{channels: d.shape.channels, height: b.Dy(), width: b.Dx()}
+	if full == d.shape {
+		planes(dst, decoded, full)
+		return
+	}
+	s, _ := d.scratch.Get().(*imageScratch)
+	if s == nil {
+		s = new(imageScratch)
+	}
+	defer d.scratch.Put(s)
+	s.own = slices.Grow(s.own[:0], full.size())[:full.size()]
+	planes(s.own, decoded, full)
+	s.resizer(full, d.shape).planes(dst, s.own, full.channels, &s.rows)
+}
+
+// An imageScratch is what a worker resizes one image after the other with.
+type imageScratch struct {
+	own, rows []uint8
+	last      *resizer
+}
+
+// resizer is the last one where that is for the same sizes.
+func (s *imageScratch) resizer(from, to imageShape) *resizer {
+	if r := s.last; r == nil || r.height != from.height || r.width != from.width || r.toHeight != to.height || r.toWidth != to.width {
+		s.last = newResizer(from.height, from.width, to.height, to.width)
+	}
+	return s.last
 }

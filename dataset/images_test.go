@@ -13,6 +13,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -449,4 +450,96 @@ func FuzzZip(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestCorruptImagesHaveNoSize: what the header of an image says that cannot be decoded is nothing to hold the others to, wherever it stands.
+func TestCorruptImagesHaveNoSize(t *testing.T) {
+	want, wantLabels := content(mustOpen(t, inZip(t, pets(t)), Options{}))
+	for _, name := range []string{"train/cat/!.png", "train/dog/z.png"} {
+		at := inZip(t, append(pets(t), picture{name, headerPNG(4000, 3000)}))
+		var said messages
+		set, err := Open(context.Background(), at, Train, Options{SkipCorrupt: true, Log: said.log})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got, labels := content(set); !slices.Equal(got, want) || !slices.Equal(labels, wantLabels) || !said.contains("skipped 1 of 4 images") {
+			t.Errorf("%s: images are %v of %v, said %q", name, got, labels, said)
+		}
+		if _, err := Open(context.Background(), at, Train, Options{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("image %q: ", name)) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// greyPNG is a PNG of one brightness.
+func greyPNG(t testing.TB, width, height int, v uint8) []byte {
+	t.Helper()
+	m := image.NewGray(image.Rect(0, 0, width, height))
+	for i := range m.Pix {
+		m.Pix[i] = v
+	}
+	return encoded(t, m)
+}
+
+// TestMemoryFollowsImages: one real image and 300 headers that claim 3 GiB take no such memory.
+func TestMemoryFollowsImages(t *testing.T) {
+	const side = 1900
+	pictures := []picture{{"train/a/0.png", greyPNG(t, side, side, 9)}, {"test/a/0.png", headerPNG(side, side)}}
+	for i := range 300 {
+		pictures = append(pictures, picture{fmt.Sprintf("train/a/1-%03d.png", i), headerPNG(side, side)})
+	}
+	at := inFolder(t, pictures)
+	for _, skip := range []bool{false, true} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		set, err := Open(context.Background(), at, Train, Options{SkipCorrupt: skip})
+		runtime.ReadMemStats(&after)
+		if skip != (err == nil) || skip && set.Len() != 1 {
+			t.Errorf("skipping %v: error %v", skip, err)
+		}
+		if bytes := after.TotalAlloc - before.TotalAlloc; bytes > 200<<20 {
+			t.Errorf("skipping %v: %d bytes were allocated", skip, bytes)
+		}
+	}
+}
+
+// TestImagesInRounds decodes more than is decoded at once, with corrupt images between.
+func TestImagesInRounds(t *testing.T) {
+	const side, n = 1000, 17 // 3 MB each
+	var pictures []picture
+	for i := range n {
+		class := "ab"[i*2/n]
+		pictures = append(pictures, picture{fmt.Sprintf("train/%c/%02d.png", class, i), greyPNG(t, side, side, uint8(10*i+1))})
+		if i%3 == 0 {
+			pictures = append(pictures, picture{fmt.Sprintf("train/%c/%02d-.png", class, i), headerPNG(side, side)})
+		}
+	}
+	set := mustOpen(t, inFolder(t, pictures), Options{SkipCorrupt: true})
+	if set.Len() != n || cap(set.pixels) > 2*n*3*side*side {
+		t.Fatalf("%d images, memory of %d bytes", set.Len(), cap(set.pixels))
+	}
+	pixels, labels := content(set)
+	for i := range n {
+		image := pixels[i*3*side*side:][:3*side*side]
+		if labels[i] != i*2/n || slices.Min(image) != uint8(10*i+1) || slices.Max(image) != uint8(10*i+1) {
+			t.Errorf("image %d has label %d and pixels from %d to %d", i, labels[i], slices.Min(image), slices.Max(image))
+		}
+	}
+}
+
+// TestResizersAreKept: images of one size share the weights that they are resized with, others do not.
+func TestResizersAreKept(t *testing.T) {
+	var s imageScratch
+	from, to := imageShape{3, 40, 30}, imageShape{3, 8, 8}
+	first := s.resizer(from, to)
+	if s.resizer(from, to) != first || first.height != 40 || first.width != 30 || first.toHeight != 8 || first.toWidth != 8 {
+		t.Errorf("the resizer is %+v", first)
+	}
+	for _, sizes := range [][2]imageShape{{{3, 41, 30}, to}, {{3, 40, 31}, to}, {from, {3, 9, 8}}, {from, {3, 8, 9}}} {
+		s = imageScratch{last: first}
+		if r := s.resizer(sizes[0], sizes[1]); r == first || r.height != sizes[0].height || r.toWidth != sizes[1].width {
+			t.Errorf("from %v to %v there is the resizer of other sizes", sizes[0], sizes[1])
+		}
+	}
 }

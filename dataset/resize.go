@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"slices"
+	"sync"
 )
 
 // reshaped makes a set of images that are brought to the size and the channels that opt asks for.
@@ -20,13 +22,16 @@ func reshaped(name string, from imageShape, pixels []uint8, labels []int32, clas
 	}
 	resize := newResizer(from.height, from.width, to.height, to.width)
 	out := make([]uint8, len(labels)*to.size())
+	scratch := sync.Pool{New: func() any { return new([]uint8) }}
 	each(len(labels), func(i int) bool {
 		own, dst := pixels[i*from.size():][:from.size()], out[i*to.size():][:to.size()]
 		if to.channels < from.channels {
 			own = brightness(own)
 		}
 		channels := min(from.channels, to.channels)
-		resize.planes(dst, own, channels)
+		rows := scratch.Get().(*[]uint8)
+		resize.planes(dst, own, channels, rows)
+		scratch.Put(rows)
 		for filled := channels * to.height * to.width; filled < len(dst); { // grey is repeated
 			filled += copy(dst[filled:], dst[:filled])
 		}
@@ -89,9 +94,10 @@ func tapsFor(n, m int) []taps {
 	return all
 }
 
-// planes resizes each plane of an image.
-func (r *resizer) planes(dst, src []uint8, channels int) {
-	rows := make([]uint8, r.height*r.toWidth)
+// planes resizes each plane of an image. Scratch is memory between the two passes, and grows to what that takes.
+func (r *resizer) planes(dst, src []uint8, channels int, scratch *[]uint8) {
+	rows := slices.Grow((*scratch)[:0], r.height*r.toWidth)[:r.height*r.toWidth]
+	*scratch = rows
 	for c := range channels {
 		from, to := src[c*r.height*r.width:], dst[c*r.toHeight*r.toWidth:]
 		for y := range r.height {

@@ -33,13 +33,13 @@ func TestResizeAsPillow(t *testing.T) {
 		{2, 6, []uint8{79, 87, 104, 125, 122, 163, 97, 162, 114, 152, 137, 141}},
 	} {
 		got := make([]uint8, tt.width*tt.height)
-		newResizer(4, 5, tt.height, tt.width).planes(got, src, 1)
+		newResizer(4, 5, tt.height, tt.width).planes(got, src, 1, new([]uint8))
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%dx%d: %v, want %v", tt.width, tt.height, got, tt.want)
 		}
 	}
 	got := make([]uint8, 32*32)
-	newResizer(4, 5, 32, 32).planes(got, src, 1)
+	newResizer(4, 5, 32, 32).planes(got, src, 1, new([]uint8))
 	sum := sha256.Sum256(got)
 	if digest := hex.EncodeToString(sum[:]); digest != "6236c03c216f7c5ae7fae1d59776901e5b59de70ce2684b03b694f95d5ea2291" {
 		t.Errorf("32x32: SHA-256 %s", digest)
@@ -53,7 +53,7 @@ func TestResizeKeeps(t *testing.T) {
 		h, w, toH, toW := side.Draw(t, "h"), side.Draw(t, "w"), side.Draw(t, "to h"), side.Draw(t, "to w")
 		v := rapid.Byte().Draw(t, "value")
 		got := make([]uint8, 2*toH*toW)
-		newResizer(h, w, toH, toW).planes(got, slices.Repeat([]uint8{v}, 2*h*w), 2)
+		newResizer(h, w, toH, toW).planes(got, slices.Repeat([]uint8{v}, 2*h*w), 2, new([]uint8))
 		if slices.Min(got) != v || slices.Max(got) != v {
 			t.Fatalf("%dx%d of %d to %dx%d is %v", h, w, v, toH, toW, got)
 		}
@@ -62,7 +62,7 @@ func TestResizeKeeps(t *testing.T) {
 			src[i] = rapid.Byte().Draw(t, "pixel")
 		}
 		same := make([]uint8, h*w)
-		newResizer(h, w, h, w).planes(same, src, 1)
+		newResizer(h, w, h, w).planes(same, src, 1, new([]uint8))
 		if !slices.Equal(same, src) {
 			t.Fatalf("%dx%d to its own size: %v of %v", h, w, same, src)
 		}
@@ -86,7 +86,7 @@ func TestReshaped(t *testing.T) {
 		}
 		for i := range 6 {
 			want := make([]uint8, h*w)
-			newResizer(4, 5, h, w).planes(want, set.pixels[i*20:][:20], 1)
+			newResizer(4, 5, h, w).planes(want, set.pixels[i*20:][:20], 1, new([]uint8))
 			for c := range channels {
 				if plane := got.pixels[(i*channels+c)*h*w:][:h*w]; !slices.Equal(plane, want) {
 					t.Errorf("%+v: plane %d of image %d is %v, want %v", opt, c, i, plane, want)
