@@ -61,7 +61,7 @@ func readPython(data []byte) (*specFile, error) {
 
 // PythonAxes writes the symmetry in the form of the authors' Python code, as JSON: for every tensor one entry per axis,
 // the name of the group that stands on it or null. Tensors are sorted by name, one a line; those without a layout have
-// nulls.
+// nulls. Which tensors are running statistics is not part of it: a reader goes by their names.
 //
 // The form knows whole axes only. An error names the first tensor, in order of names, that needs more: a family, a
 // product, a concatenation, a virtual stack. What does not move (units of extent 1) is left out first.

@@ -24,6 +24,7 @@ const notInSpec = "not in the specification file"
 //	  attn.qkv.weight: ((heads dk[heads]) + (heads dk[heads]) + (heads dv[heads])) d
 //	sizes: {heads: 12}        # only for what the shapes leave open
 //	fixed: {direction: 2}     # named extents that do not move but may be parents
+//	statistics: {bn.mean: true}  # running statistics of normalisations, where the names of tensors do not say so
 //
 // In a flow mapping ({w: "f[e] d"}) YAML wants quotes around text with brackets.
 //
@@ -32,7 +33,9 @@ const notInSpec = "not in the specification file"
 //	{"fc1.weight": ["h1", null], "fc1.bias": ["h1"]}
 //
 // Sizes follow from the shapes: an axis with one unknown name determines it, until nothing changes any more. A tensor
-// that the file leaves out is pinned, with that reason. Groups come in the order in which the file mentions them,
+// that the file leaves out is pinned, with that reason. Which tensors are running statistics, without a part in objectives, their names say: those that
+// end in running_mean, running_var, num_batches_tracked, moving_mean or moving_variance are, unless the section statistics says false. The JSON form has
+// no such section. Groups come in the order in which the file mentions them,
 // parents before families. The result has passed [Symmetry.Validate]; it has no sites, which belong to a graph.
 //
 // Errors name the line of a YAML file and the tensor.
@@ -56,6 +59,8 @@ type specFile struct {
 	entries []*specEntry
 	sizes   []specSize
 	fixed   []specSize
+	// statistics is what the file says of running statistics.
+	statistics []specStatistic
 }
 
 type specEntry struct {
@@ -103,6 +108,9 @@ func (f *specFile) resolve(shapes map[string]tensor.Shape) (*Symmetry, error) {
 		return nil, err
 	}
 	s := r.symmetry(values)
+	if s.Statistics, err = r.statistics(); err != nil {
+		return nil, err
+	}
 	return s, s.Validate()
 }
 
@@ -310,7 +318,7 @@ func (r *specResolver) symmetry(v *solution) *Symmetry {
 }
 
 // MarshalSpec writes the YAML form that [ParseSpec] reads, sorted by name, so that equal symmetries give equal bytes. It
-// names sizes only where the shapes leave them open. Sites, pins and constants are not part of it.
+// names sizes only where the shapes leave them open, and running statistics where the names of tensors say otherwise. Sites, pins and constants are not part of it.
 func (s *Symmetry) MarshalSpec() ([]byte, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -338,6 +346,7 @@ func (s *Symmetry) MarshalSpec() ([]byte, error) {
 	}
 	writeSizes(&b, "fixed", fixed)
 	writeSizes(&b, "sizes", sizes)
+	s.writeStatistics(&b)
 	return b.Bytes(), nil
 }
 

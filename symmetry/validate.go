@@ -19,7 +19,7 @@ const maxPermEntries = 1 << 28
 //   - wherever a family stands its parents stand in the same tensor, and which is meant is clear (see the package
 //     comment);
 //   - every tensor has at most one layout, and virtual stacks are complete and of one shape;
-//   - pins and sites name what exists.
+//   - pins, sites and running statistics name what exists.
 func (s *Symmetry) Validate() error {
 	if err := s.validateNames(); err != nil {
 		return err
@@ -29,6 +29,9 @@ func (s *Symmetry) Validate() error {
 		return err
 	}
 	if err := s.validateSites(names); err != nil {
+		return err
+	}
+	if err := s.validateStatistics(); err != nil {
 		return err
 	}
 	for _, p := range s.Pinned {

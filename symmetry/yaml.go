@@ -144,8 +144,10 @@ func readSections(body ast.Node) (*specFile, error) {
 			f.sizes, err = readSizes(pairs, s.key)
 		case "fixed":
 			f.fixed, err = readSizes(pairs, s.key)
+		case "statistics":
+			f.statistics, err = readStatistics(pairs)
 		default:
-			err = atLine(s.line, fmt.Errorf("unknown section %s: there are layouts, sizes and fixed", quoteShort(s.key)))
+			err = atLine(s.line, fmt.Errorf("unknown section %s: there are layouts, sizes, fixed and statistics", quoteShort(s.key)))
 		}
 		if err != nil {
 			return nil, err
