@@ -31,9 +31,9 @@ type Candidate struct {
 
 // Auto runs candidates from cheap to dear and keeps the one whose midpoint has the lowest loss, because the objectives of the matchers are means and
 // the loss between the models is the end: B as it is, weight matching, activation matching, weight matching from the activations, the blend and the
-// straight-through estimator. Losses are Objective.Score of held, which should be training data that obj does not descend on; obj may be nil, then
+// straight-through estimator. Losses are Judge.Score of held, which should be on training data that obj does not descend on; obj may be nil, then
 // there is no straight-through candidate. The result's Objective is the winner's loss, its Trace the losses in the order of the candidates.
-func Auto(ctx context.Context, sym *symmetry.Symmetry, a, b Params, src ActivationSource, obj, held Objective, opt AutoOptions) (*Result, []Candidate, error) {
+func Auto(ctx context.Context, sym *symmetry.Symmetry, a, b Params, src ActivationSource, obj Objective, held Judge, opt AutoOptions) (*Result, []Candidate, error) {
 	if held == nil {
 		return nil, nil, errors.New("match: choosing between alignments needs data")
 	}
@@ -120,7 +120,7 @@ func autoSteps(sym *symmetry.Symmetry, a, b Params, src ActivationSource, obj Ob
 }
 
 // midpointLoss is the loss of ½(A + P·B).
-func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *symmetry.Alignment, obj Objective) (float64, error) {
+func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *symmetry.Alignment, judge Judge) (float64, error) {
 	permuted, err := sym.Apply(p, b)
 	if err != nil {
 		return 0, fmt.Errorf("match: %w", err)
@@ -142,7 +142,7 @@ func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *s
 		kernel.Lerp(tensor.Of[float32](m), tensor.Of[float32](fa), tensor.Of[float32](fb), .5)
 		midpoint[name] = m
 	}
-	loss, err := obj.Score(ctx, midpoint)
+	loss, err := judge.Score(ctx, midpoint)
 	if math.IsNaN(loss) {
 		loss = math.Inf(1)
 	}

@@ -18,7 +18,12 @@ import (
 type Objective interface {
 	// Gradient returns the mean loss of the step's batch at the parameters and writes its gradient, float32 tensors of the same names and shapes.
 	Gradient(ctx context.Context, step int, params, grad Params) (float64, error)
-	// Score returns the mean loss on one fixed subset of the training data.
+	Judge
+}
+
+// Judge says how good a network is.
+type Judge interface {
+	// Score returns what is to be small: the mean loss on one fixed subset of the training data, as a rule.
 	Score(ctx context.Context, params Params) (float64, error)
 }
 

@@ -33,7 +33,7 @@ function is proven by running both in float64.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.runAlign(c.Context(), &f, args[0], args[1]) },
 	}
 	f.register(c)
-	c.Flags().StringVar(&f.method, "method", "weight", "weight, activation, ste, or auto: the best by loss on held-out training data")
+	c.Flags().StringVar(&f.method, "method", "weight", "weight, activation, ste, or auto: the best by loss on held-out training data, or by --eval-command")
 	c.Flags().StringVarP(&f.output, "output", "o", "", "`FILE` to write")
 	c.Flags().StringVar(&f.alignmentOut, "alignment-out", "", "also write the alignment to this `FILE`, to be read by --init")
 	choices(c, "method", matchMethods...)
@@ -44,6 +44,9 @@ func (a *app) runAlign(ctx context.Context, f *alignFlags, pathA, pathB string) 
 	inputs := []string{pathA, pathB, f.models.symmetry, f.init}
 	if err := f.check(); err != nil {
 		return err
+	}
+	if f.own.active() && f.method != "auto" {
+		return usagef("--eval-command is for --method auto")
 	}
 	if err := checkOutput(f.output, inputs...); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/experiment"
 	"github.com/rebasin/rebasin/landscape"
+	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/report"
 )
@@ -21,6 +22,7 @@ type interpolateFlags struct {
 	models modelFlags
 	data   dataFlags
 	repair repairFlags
+	own    evalCommand
 	points int
 	output string
 }
@@ -34,9 +36,11 @@ func (a *app) interpolate() *cobra.Command {
 A to B, taken as they are, and the barrier between them. With a third model it
 measures the plane through the three instead. -o draws the figure. --repair also
 measures the way with the statistics of channels repaired at every point, its
-ends among them.`,
+ends among them. --eval-command measures by your own evaluation instead, in any
+framework, on files in the form of A.`,
 		Example: `  rebasin interpolate a.safetensors b-aligned.safetensors --data mnist -o curve.svg
-  rebasin interpolate a.safetensors b.safetensors b-aligned.safetensors --data mnist --points 15 -o plane.png`,
+  rebasin interpolate a.safetensors b.safetensors b-aligned.safetensors --data mnist --points 15 -o plane.png
+  rebasin interpolate a.safetensors b-aligned.safetensors --points 5 --eval-command './evaluate.sh {}'`,
 		Args: arguments(2, 3, "two models, A and B, or three are"),
 		RunE: func(c *cobra.Command, args []string) error { return a.runInterpolate(c.Context(), &f, args) },
 	}
@@ -44,6 +48,7 @@ ends among them.`,
 	f.data.register(c, "to measure on")
 	f.data.registerSamples(c, "samples", 0, "training samples to measure on, a fixed random part; 0 is all")
 	f.repair.register(c, "")
+	f.own.register(c, "in place of --data")
 	c.Flags().IntVar(&f.points, "points", landscape.DefaultPoints, "points of the curve, or on each side of the plane")
 	c.Flags().StringVarP(&f.output, "output", "o", "", "figure `FILE` to write: .svg or .png")
 	return c
@@ -57,6 +62,9 @@ func (f *interpolateFlags) check(paths []string) error {
 	if ext := filepath.Ext(f.output); f.output != "" && ext != ".svg" && ext != ".png" {
 		return usagef("--output %q: the name must end in .svg or .png", f.output)
 	}
+	if f.own.active() {
+		return f.checkOwn(paths)
+	}
 	if err := f.data.require(); err != nil {
 		return err
 	}
@@ -69,6 +77,17 @@ func (f *interpolateFlags) check(paths []string) error {
 	return checkOutputs([]string{f.output}, paths)
 }
 
+// checkOwn is check where the user's own evaluation measures.
+func (f *interpolateFlags) checkOwn(paths []string) error {
+	switch {
+	case len(paths) != 2:
+		return usagef("--eval-command is for the way between two models, not for a plane")
+	case f.data.name != "" || f.repair.active() || f.output != "":
+		return usagef("--eval-command goes without --data, --repair and --output")
+	}
+	return f.own.check()
+}
+
 func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []string) error {
 	if err := f.check(paths); err != nil {
 		return err
@@ -78,6 +97,9 @@ func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []s
 		return err
 	}
 	defer models.close()
+	if f.own.active() {
+		return a.ownCurve(ctx, f, models)
+	}
 	split, err := f.split(ctx, a, models[0])
 	if err != nil {
 		return err
@@ -221,6 +243,53 @@ func (a *app) printCurve(curve landscape.Curve) error {
 	b := newCurveJSON(curve).Barrier
 	a.printf("\nbarrier of the loss over the chord   train %.4f  test %.4f\n", b.Train.Chord, b.Test.Chord)
 	a.printf("                    as in the paper  train %.4f  test %.4f\n", b.Train.Paper, b.Test.Paper)
+	return nil
+}
+
+// ownCurve measures the way between two files by the user's own evaluation.
+func (a *app) ownCurve(ctx context.Context, f *interpolateFlags, models modelSet) error {
+	ma, mb := models[0], models[1]
+	plan, err := merge.NewPlan(merge.Source{Name: ma.Path, Infos: ma.Infos(), Load: ma.Tensor}, merge.Source{Name: mb.Path, Infos: mb.Infos(), Load: mb.Tensor},
+		merge.Lerp, [2]float64{.5, .5})
+	if err != nil {
+		return err
+	}
+	plan.Form = ma.Form()
+	var points []measuredPoint
+	for i, lambda := range landscape.Lambdas(f.points) {
+		plan.Lambda = lambda
+		m, err := f.own.measure(ctx, ma.Path, func(path string) error { return plan.Execute(ctx, path, ma.Metadata(), nil) })
+		if err != nil {
+			return err
+		}
+		points = append(points, measuredPoint{lambda, m.Loss, m.Accuracy})
+		a.report("measuring the way", i+1, f.points, "")
+	}
+	a.finish()
+	curve := newMeasuredCurve(points)
+	if a.json {
+		return writeJSON(a.stdout, curve)
+	}
+	return a.printMeasured(curve)
+}
+
+func (a *app) printMeasured(curve measuredCurve) error {
+	number := func(x *float64, format string, scale float64) string {
+		if x == nil {
+			return ""
+		}
+		return fmt.Sprintf(format, scale**x)
+	}
+	var rows [][]string
+	for _, p := range curve.Points {
+		rows = append(rows, []string{fmt.Sprintf("%.3f", p.Lambda), number(p.Loss, "%.4f", 1), number(p.Accuracy, "%.2f", 100)})
+	}
+	if err := a.table([]string{"λ", "loss", "accuracy %"}, rows); err != nil {
+		return err
+	}
+	if b := curve.Barrier; b != nil {
+		a.printf("\nbarrier of the loss over the chord   %.4f\n                    as in the paper  %.4f\n", b.Chord, b.Paper)
+	}
 	return nil
 }
 

@@ -25,6 +25,7 @@ type matchFlags struct {
 	models modelFlags
 	data   dataFlags
 	method string
+	own    evalCommand
 	later  bool // data is needed after aligning
 	blend  float64
 	init   string
@@ -49,6 +50,7 @@ func (m *matchFlags) register(c *cobra.Command) {
 	m.models.registerSymmetry(c)
 	m.data.register(c, "whose training part activation, ste, auto and --blend use")
 	m.data.registerSamples(c, "samples", 10000, "training samples to observe activations on and to score candidates on; 0 is all")
+	m.own.register(c, "by which auto and --search-lambda choose")
 	f := c.Flags()
 	f.BoolVar(&m.models.noVerify, "no-verify", false, "do not prove the symmetry and the result by running the network")
 	f.Float64Var(&m.blend, "blend", 0, "share of the activations' similarity in weight matching, at least 0 and below 1")
@@ -70,6 +72,9 @@ func (m *matchFlags) check() error {
 			return usagef("--init %q is neither identity, activation, greedy, random nor a file: %w", m.init, err)
 		}
 	}
+	if err := m.own.check(); err != nil {
+		return err
+	}
 	switch {
 	case !slices.Contains(matchMethods, m.method):
 		return usagef("unknown method %q; there are %s", m.method, strings.Join(matchMethods, ", "))
@@ -88,7 +93,12 @@ func (m *matchFlags) check() error {
 }
 
 func (m *matchFlags) needsData() bool {
-	return m.method != "weight" || m.blend > 0 || m.init == "activation"
+	return m.method != "weight" && !m.judgedByCommand() || m.blend > 0 || m.init == "activation"
+}
+
+// judgedByCommand says that auto chooses by the user's own evaluation, for which it needs no data. With data it has more to choose from.
+func (m *matchFlags) judgedByCommand() bool {
+	return m.method == "auto" && m.own.active() && m.data.name == ""
 }
 
 // matching is a pair of models with an alignment, and what was learnt on the way to it.
@@ -369,6 +379,12 @@ func (s *search) straightThrough(ctx context.Context) (*match.Result, error) {
 
 // auto chooses between candidates by their loss on training data that none of them was found on.
 func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, error) {
+	opt := match.AutoOptions{
+		Weights: s.weights, Activations: s.activations, StraightThrough: s.straightThroughOptions(), BlendMu: s.blend, Observer: s.observe,
+	}
+	if s.judgedByCommand() {
+		return match.Auto(ctx, s.sym, s.pa, s.pb, nil, nil, &commandJudge{&s.own, s.net}, opt)
+	}
 	samples := s.matchFlags.data.samples
 	rest, held := heldOut(s.data, samples)
 	obj, err := s.newObjective(rest, subset(rest, samples))
@@ -376,13 +392,14 @@ func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, er
 		return nil, nil, err
 	}
 	defer obj.Close()
+	s.source.Data = subset(rest, samples)
+	if s.own.active() {
+		return match.Auto(ctx, s.sym, s.pa, s.pb, s.source, obj, &commandJudge{&s.own, s.net}, opt)
+	}
 	judge, err := s.newObjective(rest, held)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer judge.Close()
-	s.source.Data = subset(rest, samples)
-	return match.Auto(ctx, s.sym, s.pa, s.pb, s.source, obj, judge, match.AutoOptions{
-		Weights: s.weights, Activations: s.activations, StraightThrough: s.straightThroughOptions(), BlendMu: s.blend, Observer: s.observe,
-	})
+	return match.Auto(ctx, s.sym, s.pa, s.pb, s.source, obj, judge, opt)
 }

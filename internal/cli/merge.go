@@ -33,13 +33,14 @@ func (a *app) merge() *cobra.Command {
 		Long: `Aligns B with A and writes the network between them. --dry-run prints what would
 be done, with the memory and the time it takes, and does nothing.
 --search-lambda looks for the best place on the way from A to B by the loss on
-training data. --repair gives the channels of the merged network the statistics
+training data, or by --eval-command, your own evaluation in any framework. --repair gives the channels of the merged network the statistics
 that averaging took from them: reset computes the running ones of
 BatchNormalization anew, rescale and repair match all channels to A and B.`,
 		Example: `  rebasin merge a.safetensors b.safetensors -o merged.safetensors
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --align ste --data mnist
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --search-lambda --data mnist
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --repair repair --data mnist
+  rebasin merge a.safetensors b.safetensors -o merged.safetensors --search-lambda --eval-command './evaluate.sh {}'
   rebasin merge a.safetensors b-aligned.safetensors -o merged.safetensors --align none --method slerp --weights .7,.3 --dry-run`,
 		Args: arguments(2, 2, "two models, A and B, are"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -55,7 +56,7 @@ BatchNormalization anew, rescale and repair match all channels to A and B.`,
 	s.StringVar(&f.method, "align", "weight", "how to align B with A first: weight, activation, ste, auto, none")
 	s.StringVar(&f.combine, "method", "lerp", "how to combine: lerp, the straight line, or slerp, the great circle of each tensor")
 	s.StringSliceVar(&f.weightTexts, "weights", []string{".5", ".5"}, "weights of the two models; they are divided by their sum")
-	s.BoolVar(&f.search, "search-lambda", false, "choose the weights by the loss on the training part of --data")
+	s.BoolVar(&f.search, "search-lambda", false, "choose the weights by the loss on the training part of --data, or by --eval-command")
 	s.BoolVar(&f.dryRun, "dry-run", false, "print the plan and do nothing")
 	s.StringVarP(&f.output, "output", "o", "", "`FILE` to write")
 	choices(c, "align", append(slices.Clone(matchMethods), notAligned)...)
@@ -71,7 +72,13 @@ func (f *mergeFlags) check() error {
 	if err := f.parseWeights(); err != nil {
 		return err
 	}
-	if f.search {
+	if f.own.active() && !f.search && f.method != "auto" {
+		return usagef("--eval-command is for --search-lambda and --align auto")
+	}
+	if err := f.own.check(); err != nil {
+		return err
+	}
+	if f.search && !f.own.active() {
 		if err := f.data.require(); err != nil {
 			return err
 		}
@@ -79,7 +86,7 @@ func (f *mergeFlags) check() error {
 	if err := f.repair.check(&f.data); err != nil {
 		return err
 	}
-	if f.later = f.search || f.repair.active(); f.method == notAligned {
+	if f.later = f.search && !f.own.active() || f.repair.active(); f.method == notAligned {
 		return f.data.check()
 	}
 	return f.matchFlags.check()
@@ -127,10 +134,14 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 		return err
 	}
 	var loss *float64 // of the merged network on training data
-	if f.search {
-		if loss, err = a.searchLambda(ctx, f, plan, r, repairer); err != nil {
-			return err
-		}
+	switch {
+	case f.search && f.own.active():
+		loss, err = a.searchByCommand(ctx, f, plan, r, repairer)
+	case f.search:
+		loss, err = a.searchLambda(ctx, f, plan, r, repairer)
+	}
+	if err != nil {
+		return err
 	}
 	repaired, err := a.repairMerge(ctx, f, plan, r, repairer)
 	if err != nil {
@@ -211,6 +222,30 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 	})
 	plan.Lambda = lambda
 	return &loss, err
+}
+
+// searchByCommand is searchLambda by the user's own evaluation of the files that would be written.
+func (a *app) searchByCommand(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching, repairer *merge.Repairer) (*float64, error) {
+	done := 0
+	lambda, best, err := merge.SearchLambda(func(l float64) (float64, error) {
+		plan.Lambda = l
+		if _, err := a.repairMerge(ctx, f, plan, r, repairer); err != nil {
+			return 0, err
+		}
+		meta, err := f.metadata(plan, r)
+		if err != nil {
+			return 0, err
+		}
+		m, err := f.own.measure(ctx, r.a.Path, func(path string) error { return plan.Execute(ctx, path, meta, nil) })
+		if err != nil {
+			return 0, err
+		}
+		done++
+		a.report("searching λ", done, merge.SearchSteps, fmt.Sprintf("λ %.3f, %.4f", l, m.criterion()))
+		return m.criterion(), nil
+	})
+	plan.Lambda = lambda
+	return &best, err
 }
 
 // mixer returns what computes the network at λ.
