@@ -72,6 +72,24 @@ func (s *Set) FillAugmented(a Augmentation, seed uint64, epoch int, indices []in
 	}
 }
 
+// An AugmentedSet is a set as one epoch of a training with augmentation sees it, the same images whenever they are filled. It is safe for concurrent use.
+type AugmentedSet struct {
+	*Set
+	augmentation Augmentation
+	seed         uint64
+	epoch        int
+}
+
+// Augmented is the set in one epoch of a training with augmentation and seed: what [Set.FillAugmented] fills.
+func (s *Set) Augmented(a Augmentation, seed uint64, epoch int) *AugmentedSet {
+	return &AugmentedSet{s, a, seed, epoch}
+}
+
+// Fill is [Set.Fill] with every image changed at random.
+func (s *AugmentedSet) Fill(indices []int, x []float32, labels []int32) {
+	s.FillAugmented(s.augmentation, s.seed, s.epoch, indices, x, labels)
+}
+
 // shift writes the image that has at (y, x) what src has at (y+dy, x+dx), mirrored afterwards where that is asked for.
 func (s *Set) shift(dst []float32, src []uint8, dy, dx int, mirror bool) {
 	h, w := s.shape[1], s.shape[2]

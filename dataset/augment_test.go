@@ -271,3 +271,29 @@ func BenchmarkFillAugmented(b *testing.B) {
 		})
 	}
 }
+
+// TestAugmentedSet holds the set of one epoch to what that epoch is filled with, sample by sample.
+func TestAugmentedSet(t *testing.T) {
+	set := noise(t, 10, 3, 12, 10)
+	const size = 3 * 12 * 10
+	for _, a := range []Augmentation{AugmentNone, AugmentStandard, AugmentPaper} {
+		augmented := set.Augmented(a, 7, 3)
+		if augmented.Len() != 10 || !slices.Equal(augmented.Shape(), set.Shape()) || augmented.Classes() != 3 {
+			t.Errorf("%s: %d samples of %v in %d classes", a, augmented.Len(), augmented.Shape(), augmented.Classes())
+		}
+		want, labels := make([]float32, 10*size), make([]int32, 10)
+		set.FillAugmented(a, 7, 3, upTo(10), want, labels)
+		for i := range 10 {
+			x, label := make([]float32, size), make([]int32, 1)
+			augmented.Fill([]int{i}, x, label)
+			if !slices.Equal(x, want[i*size:][:size]) || label[0] != labels[i] {
+				t.Errorf("%s: sample %d is another one", a, i)
+			}
+		}
+		plain := make([]float32, 10*size)
+		set.Fill(upTo(10), plain, nil)
+		if slices.Equal(plain, want) == a.Active() {
+			t.Errorf("%s: the samples are changed, or are not", a)
+		}
+	}
+}

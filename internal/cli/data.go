@@ -123,10 +123,11 @@ const (
 	normalizeKey = ownKeys + "normalize"
 	resizeKey    = ownKeys + "resize"
 	channelsKey  = ownKeys + "channels"
+	augmentKey   = ownKeys + "augment"
 )
 
 // dataKeys are carried from a model to those made of it.
-var dataKeys = []string{normalizeKey, resizeKey, channelsKey}
+var dataKeys = []string{normalizeKey, resizeKey, channelsKey, augmentKey}
 
 // describe notes in the metadata how the images are read.
 func (d *dataFlags) describe(meta map[string]string) {

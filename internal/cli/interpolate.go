@@ -100,6 +100,11 @@ func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []s
 	if f.own.active() {
 		return a.ownCurve(ctx, f, models)
 	}
+	if f.repair.active() {
+		if err := f.repair.choose(a, f.data.name, models...); err != nil {
+			return err
+		}
+	}
 	split, err := f.split(ctx, a, models[0])
 	if err != nil {
 		return err
@@ -195,7 +200,8 @@ type curveJSON struct {
 
 // repairedJSON is that of the repaired way.
 type repairedJSON struct {
-	Method string `json:"method"`
+	Method  string `json:"method"`
+	Augment string `json:"augment"`
 	curveJSON
 }
 
@@ -214,13 +220,13 @@ func (a *app) reportCurves(f *interpolateFlags, curves []landscape.Curve) error 
 			Output   string        `json:"output,omitempty"`
 		}{curveJSON: newCurveJSON(curves[0]), Output: f.output}
 		if len(curves) > 1 {
-			out.Repaired = &repairedJSON{f.repair.method, newCurveJSON(curves[1])}
+			out.Repaired = &repairedJSON{f.repair.method, f.repair.augment, newCurveJSON(curves[1])}
 		}
 		return writeJSON(a.stdout, out)
 	}
 	for i, curve := range curves {
 		if i > 0 {
-			a.printf("\nwith --repair %s\n\n", f.repair.method)
+			a.printf("\nwith --repair %s%s\n\n", f.repair.method, f.repair.onImages())
 		}
 		if err := a.printCurve(curve); err != nil {
 			return err

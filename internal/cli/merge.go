@@ -124,7 +124,9 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 		return err
 	}
 	defer r.close()
-	f.repair.choose(a, r.a, f.data.name)
+	if err := f.repair.choose(a, f.data.name, r.a, r.b); err != nil {
+		return err
+	}
 	plan, err := f.newPlan(r)
 	if err != nil {
 		return err
@@ -179,6 +181,9 @@ func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string,
 	meta["rebasin.lambda"] = strconv.FormatFloat(plan.Lambda, 'g', -1, 64)
 	if f.repair.active() {
 		meta["rebasin.repair"] = f.repair.method + " on " + f.data.name
+		if f.repair.augmented() {
+			meta["rebasin.repair"] += " augmented " + f.repair.augment
+		}
 	}
 	if r.a.Config == nil {
 		return meta, nil
@@ -294,7 +299,7 @@ func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *fl
 			Repair    *repairJSON   `json:"repair,omitempty"`
 		}{
 			Output: f.output, Align: f.method, Method: f.combine, Weights: []float64{1 - plan.Lambda, plan.Lambda}, Objective: o, TrainLoss: loss,
-			Verified: r.verified, Why: r.why, Repair: newRepairJSON(f.repair.method, repaired),
+			Verified: r.verified, Why: r.why, Repair: newRepairJSON(&f.repair, repaired),
 		})
 	}
 	a.printf("%s: %.4g A + %.4g B (%s)", f.output, 1-plan.Lambda, plan.Lambda, f.combine)
@@ -305,7 +310,7 @@ func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *fl
 		a.printf(", training loss %.4f", *loss)
 	}
 	a.printf("\n")
-	a.printRepair(f.repair.method, repaired)
+	a.printRepair(&f.repair, repaired)
 	a.printVerified(r)
 	return nil
 }

@@ -23,7 +23,9 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, pathA, pathB string)
 			return err
 		}
 	}
-	f.repair.choose(a, r.a, f.data.name)
+	if err := f.repair.choose(a, f.data.name, r.a, r.b); err != nil {
+		return err
+	}
 	plan, err := f.newPlan(r)
 	if err != nil {
 		return err
@@ -110,6 +112,7 @@ type planJSON struct {
 	Seconds      float64    `json:"seconds"`
 	AlignSeconds float64    `json:"align_seconds"`
 	Repair       string     `json:"repair"`
+	Augment      string     `json:"repair_augment,omitempty"`
 	RepairPasses int        `json:"repair_passes"`
 	Tensors      []stepJSON `json:"tensors"`
 }
@@ -125,7 +128,7 @@ func newPlanJSON(f *mergeFlags, p *merge.Plan, cost mergeCost) planJSON {
 	out := planJSON{
 		DryRun: true, Output: f.output, Inputs: []string{p.A.Name, p.B.Name}, Hashes: []string{p.A.Hash, p.B.Hash}, Align: f.method, Method: f.combine,
 		Weights: []float64{1 - p.Lambda, p.Lambda}, Bytes: p.Bytes, Memory: cost.memory, Seconds: cost.merge, AlignSeconds: cost.align,
-		Repair: f.repair.method, RepairPasses: cost.repairs,
+		Repair: f.repair.method, Augment: f.repair.augment, RepairPasses: cost.repairs,
 	}
 	for _, t := range p.Tensors {
 		out.Tensors = append(out.Tensors, stepJSON{t.Name, t.DType.String(), t.Shape, t.Action})
@@ -142,7 +145,7 @@ func (a *app) printPlan(f *mergeFlags, p *merge.Plan, cost mergeCost) error {
 		a.printf("weights %.4g and %.4g\n", 1-p.Lambda, p.Lambda)
 	}
 	if f.repair.active() {
-		a.printf("repair  %s on the training part of %s\n", f.repair.method, f.data.name)
+		a.printf("repair  %s on the training part of %s%s\n", f.repair.method, f.data.name, f.repair.onImages())
 	}
 	a.printf("output  %s, %s in %d tensors\nmemory  about %s\ntime    ", f.output, size(p.Bytes), len(p.Tensors), size(cost.memory))
 	if f.method != notAligned {

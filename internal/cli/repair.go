@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,8 +20,10 @@ import (
 
 // repairFlags say how the statistics of mixtures are repaired; merge and interpolate share them.
 type repairFlags struct {
-	method  string // "" chooses
-	samples int
+	method     string // "" chooses
+	samples    int
+	augment    string // "" chooses
+	remembered bool   // augment is what the models were trained with
 }
 
 // repairBatch is how many samples run at once: all sites of a model are in memory for so many.
@@ -27,7 +32,10 @@ const repairBatch = 250
 func (r *repairFlags) register(c *cobra.Command, chosen string) {
 	c.Flags().StringVar(&r.method, "repair", "", "repair the statistics of channels on training data: none, reset, rescale, repair"+chosen)
 	c.Flags().IntVar(&r.samples, "repair-samples", 2000, "training samples to repair on, a fixed random part; 0 is all")
+	c.Flags().StringVar(&r.augment, "repair-augment", "",
+		"change the samples to repair on at random, as in training: standard, paper, none; by default as both models were trained, which those trained here remember")
 	choices(c, "repair", "none", "reset", "rescale", "repair")
+	choices(c, "repair-augment", dataset.Augmentations()...)
 }
 
 // check finds mistakes in the flags before anything is opened.
@@ -37,6 +45,8 @@ func (r *repairFlags) check(d *dataFlags) error {
 		return usagef("--repair %q: there are %v", r.method, merge.RepairMethods())
 	case r.samples < 0:
 		return usagef("--repair-samples %d: the number must not be negative", r.samples)
+	case dataset.Augmentation(r.augment).Check() != nil:
+		return usagef("--repair-augment %q: there are %v", r.augment, dataset.Augmentations())
 	case r.active() && d.name == "":
 		return usagef("--repair %s needs training data: --data NAME", r.method)
 	}
@@ -47,10 +57,17 @@ func (r *repairFlags) check(d *dataFlags) error {
 func (r *repairFlags) active() bool { return r.method != "" && r.method != string(merge.RepairNone) }
 
 // choose decides what nothing was said about: with data, running statistics are reset. Without, the network needs it, which is said.
-func (r *repairFlags) choose(a *app, net *model.Model, data string) {
-	if r.method != "" {
-		return
+func (r *repairFlags) choose(a *app, data string, models ...*model.Model) error {
+	if r.method == "" {
+		r.chooseMethod(a, data, models[0])
 	}
+	if !r.active() || r.augment != "" {
+		return nil
+	}
+	return r.chooseAugmentation(a, models)
+}
+
+func (r *repairFlags) chooseMethod(a *app, data string, net *model.Model) {
 	r.method = string(merge.RepairNone)
 	switch {
 	case net.Graph == nil || len(graph.Statistics(net.Graph)) == 0:
@@ -62,24 +79,66 @@ func (r *repairFlags) choose(a *app, net *model.Model, data string) {
 	}
 }
 
+// chooseAugmentation takes what the models were trained with: the statistics that a network was trained with are those of changed images. Models that
+// were trained in different ways leave images as they are, which is said.
+func (r *repairFlags) chooseAugmentation(a *app, models []*model.Model) error {
+	trained := make([]string, len(models))
+	for i, m := range models {
+		text := m.Metadata()[augmentKey]
+		if err := dataset.Augmentation(text).Check(); err != nil {
+			return fmt.Errorf("%q: metadata %q: %w", m.Path, augmentKey, err)
+		}
+		trained[i] = cmp.Or(text, string(dataset.AugmentNone))
+	}
+	r.augment = string(dataset.AugmentNone)
+	if slices.ContainsFunc(trained, func(s string) bool { return s != trained[0] }) {
+		a.warn("the models were trained with the augmentations %s: statistics are repaired on images as they are; --repair-augment says otherwise",
+			strings.Join(trained, " and "))
+		return nil
+	}
+	r.augment = trained[0]
+	r.remembered = r.augmented()
+	return nil
+}
+
+// augmented says that the samples to repair on are changed at random.
+func (r *repairFlags) augmented() bool { return dataset.Augmentation(r.augment).Active() }
+
+// onImages says behind a method what images it was done on.
+func (r *repairFlags) onImages() string {
+	switch {
+	case !r.augmented():
+		return ""
+	case r.remembered:
+		return fmt.Sprintf(", images augmented (%s) as the models were trained", r.augment)
+	}
+	return fmt.Sprintf(", images augmented (%s)", r.augment)
+}
+
 // forward runs networks on the samples to repair on.
 func (r *repairFlags) forward(a *app, data *dataset.Set) merge.Forward {
-	return &eval.Values{Data: subset(data, r.samples), Threads: a.threads, Batch: repairBatch}
+	part := subset(data, r.samples)
+	var samples eval.Data = part
+	if r.augmented() {
+		samples = part.Augmented(dataset.Augmentation(r.augment), subsetSeed, 0)
+	}
+	return &eval.Values{Data: samples, Threads: a.threads, Batch: repairBatch}
 }
 
 // repairJSON is what --json prints of a repair.
 type repairJSON struct {
-	Method string   `json:"method"`
-	Sites  int      `json:"sites"`
-	Passes int      `json:"passes"`
-	Notes  []string `json:"notes,omitempty"`
+	Method  string   `json:"method"`
+	Augment string   `json:"augment"`
+	Sites   int      `json:"sites"`
+	Passes  int      `json:"passes"`
+	Notes   []string `json:"notes,omitempty"`
 }
 
-func newRepairJSON(method string, r *merge.Repaired) *repairJSON {
+func newRepairJSON(f *repairFlags, r *merge.Repaired) *repairJSON {
 	if r == nil {
 		return nil
 	}
-	return &repairJSON{method, r.Sites, r.Passes, r.Notes}
+	return &repairJSON{f.method, f.augment, r.Sites, r.Passes, r.Notes}
 }
 
 // newRepairer measures the models that are merged; nil where nothing is to be repaired.
@@ -161,11 +220,11 @@ func (a *app) repairedMix(ctx context.Context, f *interpolateFlags, split *eval.
 }
 
 // printRepair says what a repair did.
-func (a *app) printRepair(method string, r *merge.Repaired) {
+func (a *app) printRepair(f *repairFlags, r *merge.Repaired) {
 	if r == nil {
 		return
 	}
-	a.printf("repaired: %s at %s, in %s over the samples\n", method, counted(r.Sites, "site"), counted(r.Passes, "run"))
+	a.printf("repaired: %s at %s, in %s over the samples%s\n", f.method, counted(r.Sites, "site"), counted(r.Passes, "run"), f.onImages())
 	for _, n := range r.Notes {
 		a.printf("note: %s\n", n)
 	}

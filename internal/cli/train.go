@@ -245,7 +245,7 @@ func (f *trainFlags) metadata(steps int) map[string]string {
 	f.data.describe(meta)
 	f.part.describe(meta)
 	if f.cfg.Augment.Active() {
-		meta["rebasin.augment"] = string(f.cfg.Augment)
+		meta[augmentKey] = string(f.cfg.Augment)
 	}
 	if steps > 0 {
 		meta["rebasin.steps"] = fmt.Sprint(steps)
