@@ -104,23 +104,42 @@ func (inf *inference) dependence() map[*atom]map[*atom]bool {
 	return depends
 }
 
-// place is one factor of one index of a space; number tells apart the factors of one index. A factor that is or has a part of a concatenation is told
-// no index, and tells none: it has a place, but takes part in no dependence.
+// place is one factor of one index of a space; number tells apart the factors of one index. A factor that is a part of a concatenation is there only
+// where the index lies in its term.
 type place struct {
 	factor        *atom
 	index, number int
-	partial       bool
+	term          int  // of the index, counted from 1; 0 for factors that are in no concatenation
+	nested        bool // a concatenation inside a term, which keeps its order: told no index, and telling none
 }
 
 // placesOf lists the places of an index with these factors.
 func placesOf(index int, factors []*atom) []place {
 	var list []place
+	terms := 0
 	for _, a := range factors {
-		for _, b := range deep([]*atom{a}) {
-			list = append(list, place{b, index, len(list), a.terms != nil})
+		if a.terms == nil {
+			list = append(list, place{factor: a, index: index, number: len(list)})
+			continue
+		}
+		for _, t := range flatTerms(a.terms) {
+			terms++
+			for _, b := range leaves([]*atom{t}) {
+				for _, c := range deep([]*atom{b}) {
+					list = append(list, place{factor: c, index: index, number: len(list), term: terms, nested: b.terms != nil})
+				}
+			}
 		}
 	}
 	return list
+}
+
+// mayTell says that wherever the place p is there is q, if the facet has the index of q: in the term of p, or in no term. A single unit tells nothing.
+func (q place) mayTell(p place) bool {
+	if p.factor == q.factor || p.nested || q.nested || q.factor.size.IsOne() {
+		return false
+	}
+	return q.term == 0 || q.index == p.index && q.term == p.term
 }
 
 // dependence calls restrict for every place with the factors that the factor there may depend on, as far as this space goes: each facet that
@@ -142,7 +161,7 @@ func (s *indexSpace) dependence(restrict func(b *atom, allowed map[*atom]bool)) 
 	for _, p := range all {
 		allowed := map[*atom]bool{}
 		for _, q := range all {
-			if q.factor != p.factor && !p.partial && !q.partial && accompanies(seen, p, q) {
+			if q.mayTell(p) && accompanies(seen, p, q) {
 				allowed[q.factor] = true
 			}
 		}
@@ -150,7 +169,8 @@ func (s *indexSpace) dependence(restrict func(b *atom, allowed map[*atom]bool)) 
 	}
 }
 
-// accompanies says that every facet with the place p has the place q, and the factor of q nowhere else.
+// accompanies says that every facet with the place p has the place q, and the factor of q nowhere else; in the other terms of their common index it may
+// stand, where p is not.
 func accompanies(facets [][]place, p, q place) bool {
 	for _, places := range facets {
 		if !slices.Contains(places, p) {
@@ -160,7 +180,8 @@ func accompanies(facets [][]place, p, q place) bool {
 			return false
 		}
 		for _, other := range places {
-			if other.factor == q.factor && other != q {
+			elsewhere := q.index == p.index && other.index == p.index && other.term != 0 && p.term != 0 && other.term != p.term
+			if other.factor == q.factor && other != q && !elsewhere {
 				return false
 			}
 		}
