@@ -75,7 +75,7 @@ func (b *Builder) Op(op, out string, attrs Attrs, inputs ...string) string {
 
 // OpN adds a node of any operator with several outputs, of which "" is one that nobody wants.
 func (b *Builder) OpN(op string, outs []string, attrs Attrs, inputs ...string) []string {
-	b.graph.Nodes = append(b.graph.Nodes, Node{Name: outs[0], Op: op, Inputs: inputs, Outputs: outs, Attrs: attrs})
+	b.graph.Nodes = append(b.graph.Nodes, Node{Name: outs[0], Op: op, Inputs: inputs, Outputs: slices.Clone(outs), Attrs: attrs})
 	return outs
 }
 

@@ -71,7 +71,7 @@ func Infer(g *graph.Graph, params ...map[string]*tensor.Tensor) (*Symmetry, erro
 	}
 	inf := newInference(g, shapes, traits)
 	inf.start()
-	for _, n := range inf.nodes() {
+	for _, n := range inf.selectEarly(inf.nodes()) {
 		inf.node(n)
 	}
 	inf.finish()
@@ -193,8 +193,9 @@ func (inf *inference) finish() {
 // inferNode is one output of a node: a node of several outputs is as many nodes here.
 type inferNode struct {
 	graph.Node
-	slot    int // which output
-	outputs int // how many outputs the node has in the graph
+	slot    int           // which output
+	outputs int           // how many outputs the node has in the graph
+	ranges  []graph.Range // of a Slice that inference wrote: what it takes
 }
 
 // nodes lists the outputs that somebody wants.

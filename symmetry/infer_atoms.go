@@ -19,14 +19,10 @@ type atom struct {
 	jammed bool    // of such a leaf: it stands in the place of other factors, too, so that no family can be told its index
 }
 
-// newAtom makes a free factor; symbolic extents, as the batch, keep their order.
+// newAtom makes a free factor. Those of symbolic extent, as the batch, are never groups: no parameter has one.
 func (inf *inference) newAtom(size graph.Dim) *atom {
 	inf.atoms++
-	a := &atom{id: inf.atoms, size: size}
-	if !size.IsFixed() {
-		a.why = "symbolic extent " + size.String()
-	}
-	return a
+	return &atom{id: inf.atoms, size: size}
 }
 
 func (a *atom) root() *atom {

@@ -284,6 +284,10 @@ func split(a *application) {
 
 // slice takes a run of units; other orders are kept as they are.
 func slice(a *application) {
+	if a.node.ranges != nil {
+		a.take(a.node.ranges)
+		return
+	}
 	ranges, err := graph.SliceRanges(&a.node.Node, a.in[0].shape, a.inf.constants)
 	if err != nil {
 		a.pin(err)

@@ -85,7 +85,7 @@ func (s *indexSpace) creates(index int) bool {
 func (r *resultWriter) nameAxis(param string, factors []*atom) {
 	var groups []*atom
 	for _, a := range factors {
-		if slices.Contains(r.classes.groups, a) {
+		if slices.Contains(r.classes.groups, a) && !slices.Contains(groups, a) {
 			groups = append(groups, a)
 		}
 	}
