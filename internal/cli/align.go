@@ -28,6 +28,7 @@ the same function, but now it can be averaged with A. That it is the same
 function is proven by running both in float64.`,
 		Example: `  rebasin align a.safetensors b.safetensors -o b-aligned.safetensors
   rebasin align a.safetensors b.safetensors -o b-aligned.safetensors --method activation --data mnist
+  rebasin align a.safetensors b.safetensors -o b-aligned.safetensors --method activation --activations act-a.safetensors,act-b.safetensors
   rebasin align a.safetensors b.safetensors -o b-aligned.safetensors --symmetry net.yaml --restarts 10 --seed 3`,
 		Args: arguments(2, 2, "two models, A and B, are"),
 		RunE: func(c *cobra.Command, args []string) error { return a.runAlign(c.Context(), &f, args[0], args[1]) },

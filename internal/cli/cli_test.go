@@ -62,6 +62,9 @@ func beginExample(t *testing.T, args []string) {
 	if err := os.WriteFile("evaluate.sh", []byte("#!/bin/sh\ntest -s \"$1\" && echo '{\"loss\": 1}'\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	for _, path := range []string{"act-a.safetensors", "act-b.safetensors"} {
+		recordActivations(t, path, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, "h1", "h2")
+	}
 	photos := imageFixture{classes: []string{"cat", "dog"}, train: 2, test: 1}
 	if err := photos.write("photos.zip"); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/match"
@@ -29,6 +30,8 @@ type matchFlags struct {
 	later  bool // data is needed after aligning
 	blend  float64
 	init   string
+	// recorded are files of activations, of A and of B, to be used in place of running the networks.
+	recorded []string
 
 	restarts, steps, batch int
 	lr                     float64
@@ -54,6 +57,8 @@ func (m *matchFlags) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&m.models.noVerify, "no-verify", false, "do not prove the symmetry and the result by running the network")
 	f.Float64Var(&m.blend, "blend", 0, "share of the activations' similarity in weight matching, at least 0 and below 1")
+	f.StringSliceVar(&m.recorded, "activations", nil, "`FILES` of activations recorded elsewhere, of A and of B with a comma between, in place of --data for "+
+		"activation matching, --blend and --init activation: arrays [samples, ...] named after sites (see rebasin symmetries) or groups")
 	f.StringVar(&m.init, "init", "identity", "where weight matching begins: identity, activation, greedy, random, or an alignment `FILE`")
 	f.IntVar(&m.restarts, "restarts", 1, "descents of weight matching; the best objective is kept")
 	f.IntVar(&m.steps, "steps", 100, "steps of the straight-through estimator")
@@ -75,6 +80,9 @@ func (m *matchFlags) check() error {
 	if err := m.own.check(); err != nil {
 		return err
 	}
+	if len(m.recorded) != 0 && len(m.recorded) != 2 {
+		return usagef("--activations: two files are needed, those of A and of B, not %d", len(m.recorded))
+	}
 	switch {
 	case !slices.Contains(matchMethods, m.method):
 		return usagef("unknown method %q; there are %s", m.method, strings.Join(matchMethods, ", "))
@@ -92,8 +100,13 @@ func (m *matchFlags) check() error {
 	return nil
 }
 
+// needsData says that matching runs the networks.
 func (m *matchFlags) needsData() bool {
-	return m.method != "weight" && !m.judgedByCommand() || m.blend > 0 || m.init == "activation"
+	return m.method == "ste" || m.method == "auto" && !m.judgedByCommand() || m.needsActivations() && len(m.recorded) == 0
+}
+
+func (m *matchFlags) needsActivations() bool {
+	return m.method == "activation" || m.blend > 0 || m.init == "activation"
 }
 
 // judgedByCommand says that auto chooses by the user's own evaluation, for which it needs no data. With data it has more to choose from.
@@ -257,8 +270,9 @@ type search struct {
 	net         *model.Model
 	sym         *symmetry.Symmetry
 	pa, pb      match.Params
-	data        *dataset.Set      // the training part, nil where none is needed
-	source      *eval.Activations // on a part of data
+	data        *dataset.Set           // the training part, nil where none is needed
+	source      match.ActivationSource // on a part of data, or recorded elsewhere; nil where none is needed
+	observed    *symmetry.Symmetry     // with the sites that source has
 	weights     match.WeightsOptions
 	activations match.ActivationsOptions
 	observe     match.Observer
@@ -266,7 +280,7 @@ type search struct {
 }
 
 func (m *matchFlags) newSearch(ctx context.Context, a *app, r *matching) (s *search, err error) {
-	s = &search{matchFlags: m, net: r.a, sym: r.sym, observe: m.observer(a), threads: a.threads}
+	s = &search{matchFlags: m, net: r.a, sym: r.sym, observe: m.observer(a), threads: a.threads, observed: r.sym}
 	if s.pa, err = r.a.Params(ctx); err != nil {
 		return nil, err
 	}
@@ -277,9 +291,59 @@ func (m *matchFlags) newSearch(ctx context.Context, a *app, r *matching) (s *sea
 	s.activations = match.ActivationsOptions{Threads: a.threads, Observer: s.observe, Weights: s.weights}
 	if m.needsData() {
 		s.data = r.data
-		s.source = &eval.Activations{Graph: r.a.Graph, A: s.pa, B: s.pb, Data: subset(s.data, m.data.samples), Threads: a.threads}
+		s.source = s.live(subset(s.data, m.data.samples))
+	}
+	if len(m.recorded) > 0 {
+		if err := s.openRecorded(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
+}
+
+// live is the source of activations that runs both networks on data.
+func (s *search) live(data *dataset.Set) match.ActivationSource {
+	return &eval.Activations{Graph: s.net.Graph, A: s.pa, B: s.pb, Data: data, Threads: s.threads}
+}
+
+// openRecorded reads the activations that were recorded elsewhere.
+func (s *search) openRecorded(ctx context.Context) error {
+	a, err := readArrays(ctx, s.recorded[0])
+	if err != nil {
+		return fmt.Errorf("--activations: %w", err)
+	}
+	b, err := readArrays(ctx, s.recorded[1])
+	if err != nil {
+		return fmt.Errorf("--activations: %w", err)
+	}
+	shapes := map[string]tensor.Shape{}
+	for name, t := range a {
+		shapes[name] = t.Shape()
+	}
+	if s.observed, err = match.Observed(s.sym, shapes); err != nil {
+		return fmt.Errorf("--activations: %q: %w", s.recorded[0], err)
+	}
+	s.source = &match.Recorded{A: a, B: b}
+	return nil
+}
+
+// readArrays reads all arrays of a file.
+func readArrays(ctx context.Context, path string) (map[string]*tensor.Tensor, error) {
+	r, err := checkpoint.Open(path, checkpoint.OpenOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	out := map[string]*tensor.Tensor{}
+	for _, info := range r.Infos() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if out[info.Name], err = r.Read(info.Name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // observer shows the matchers' progress.
@@ -311,7 +375,7 @@ func (s *search) run(ctx context.Context) (*match.Result, []match.Candidate, err
 	case "weight":
 		r, err = match.Weights(ctx, s.sym, s.pa, s.pb, s.weights)
 	case "activation":
-		r, err = match.Activations(ctx, s.sym, s.pa, s.pb, s.source, s.activations)
+		r, err = match.Activations(ctx, s.observed, s.pa, s.pb, s.source, s.activations)
 	case "ste":
 		r, err = s.straightThrough(ctx)
 	default:
@@ -331,7 +395,7 @@ func (s *search) begin(ctx context.Context) error {
 		}
 		s.weights.Start, s.weights.Init = match.StartGiven, p
 	case start == match.StartGiven:
-		first, err := match.Activations(ctx, s.sym, s.pa, s.pb, s.source, s.activations)
+		first, err := match.Activations(ctx, s.observed, s.pa, s.pb, s.source, s.activations)
 		if err != nil {
 			return err
 		}
@@ -340,7 +404,7 @@ func (s *search) begin(ctx context.Context) error {
 		s.weights.Start = start
 	}
 	if s.blend > 0 && s.method != "auto" {
-		similarity, err := match.ActivationSimilarity(ctx, s.sym, s.source, s.activations)
+		similarity, err := match.ActivationSimilarity(ctx, s.observed, s.source, s.activations)
 		if err != nil {
 			return err
 		}
@@ -383,7 +447,7 @@ func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, er
 		Weights: s.weights, Activations: s.activations, StraightThrough: s.straightThroughOptions(), BlendMu: s.blend, Observer: s.observe,
 	}
 	if s.judgedByCommand() {
-		return match.Auto(ctx, s.sym, s.pa, s.pb, nil, nil, &commandJudge{&s.own, s.net}, opt)
+		return match.Auto(ctx, s.observed, s.pa, s.pb, s.source, nil, &commandJudge{&s.own, s.net}, opt)
 	}
 	samples := s.matchFlags.data.samples
 	rest, held := heldOut(s.data, samples)
@@ -392,14 +456,16 @@ func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, er
 		return nil, nil, err
 	}
 	defer obj.Close()
-	s.source.Data = subset(rest, samples)
+	if len(s.recorded) == 0 {
+		s.source = s.live(subset(rest, samples))
+	}
 	if s.own.active() {
-		return match.Auto(ctx, s.sym, s.pa, s.pb, s.source, obj, &commandJudge{&s.own, s.net}, opt)
+		return match.Auto(ctx, s.observed, s.pa, s.pb, s.source, obj, &commandJudge{&s.own, s.net}, opt)
 	}
 	judge, err := s.newObjective(rest, held)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer judge.Close()
-	return match.Auto(ctx, s.sym, s.pa, s.pb, s.source, obj, judge, opt)
+	return match.Auto(ctx, s.observed, s.pa, s.pb, s.source, obj, judge, opt)
 }

@@ -109,7 +109,12 @@ func (a *app) symmetryJSON(s *symmetry.Symmetry, proof *symmetry.Proof) error {
 		Part   string `json:"part"`
 		Why    string `json:"why"`
 	}
-	groups, pins, layouts := []group{}, []pin{}, map[string]string{}
+	groups, pins, layouts, sites := []group{}, []pin{}, map[string]string{}, map[string][]string{}
+	for name, at := range s.Sites {
+		for _, site := range at {
+			sites[name] = append(sites[name], site.Value)
+		}
+	}
 	for _, g := range s.Groups {
 		groups = append(groups, group{g.Name, g.Size, append([]string{}, g.Parents...)})
 	}
@@ -124,18 +129,23 @@ func (a *app) symmetryJSON(s *symmetry.Symmetry, proof *symmetry.Proof) error {
 		verified = &proof.MaxDeviation
 	}
 	return writeJSON(a.stdout, struct {
-		Groups       []group           `json:"groups"`
-		Layouts      map[string]string `json:"layouts"`
-		Pinned       []pin             `json:"pinned"`
-		Log10        float64           `json:"log10"`
-		MaxDeviation *float64          `json:"max_deviation,omitempty"`
-	}{groups, layouts, pins, s.Log10(), verified})
+		Groups       []group             `json:"groups"`
+		Layouts      map[string]string   `json:"layouts"`
+		Sites        map[string][]string `json:"sites"`
+		Pinned       []pin               `json:"pinned"`
+		Log10        float64             `json:"log10"`
+		MaxDeviation *float64            `json:"max_deviation,omitempty"`
+	}{groups, layouts, sites, pins, s.Log10(), verified})
 }
 
 func (a *app) symmetryTables(s *symmetry.Symmetry, proof *symmetry.Proof) error {
 	var groups, layouts, pins [][]string
 	for _, g := range s.Groups {
-		groups = append(groups, []string{g.Name, fmt.Sprint(g.Size), strings.Join(g.Parents, ", ")})
+		var sites []string
+		for _, site := range s.Sites[g.Name] {
+			sites = append(sites, site.Value)
+		}
+		groups = append(groups, []string{g.Name, fmt.Sprint(g.Size), strings.Join(g.Parents, ", "), strings.Join(sites, ", ")})
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Layouts)) {
 		layouts = append(layouts, []string{name, s.Format(s.Layouts[name])})
@@ -151,7 +161,7 @@ func (a *app) symmetryTables(s *symmetry.Symmetry, proof *symmetry.Proof) error 
 		header []string
 		rows   [][]string
 	}{
-		{[]string{"group", "size", "inside"}, groups},
+		{[]string{"group", "size", "inside", "observed at"}, groups},
 		{[]string{"tensor", "layout"}, layouts},
 		{[]string{"pinned", "axis", "part", "why"}, pins},
 	} {
