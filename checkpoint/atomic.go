@@ -53,34 +53,61 @@ func create(path string) (f *os.File, target string, perm fs.FileMode, err error
 	return f, target, perm, nil
 }
 
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	f, target, perm, err := create(path)
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := prepare(path, write)
 	if err != nil {
 		return err
 	}
-	placed := false
+	defer f.discard()
+	return f.place()
+}
+
+// pendingFile is a file that is whole, and on the disk, under a temporary name.
+type pendingFile struct {
+	temporary, target string
+	placed            bool
+}
+
+// prepare writes a file up to the point where it would take its name.
+func prepare(path string, write func(io.Writer) error) (pending *pendingFile, err error) {
+	f, target, perm, err := create(path)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
-		if !placed {
+		if pending == nil {
 			f.Close()
 			os.Remove(f.Name())
 		}
 	}()
 	if perm != 0 {
 		if err := f.Chmod(perm); err != nil {
-			return cause(err)
+			return nil, cause(err)
 		}
 	}
 	if err := fill(f, write); err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.Close(); err != nil {
+		return nil, cause(err)
+	}
+	return &pendingFile{temporary: f.Name(), target: target}, nil
+}
+
+// place gives the file its name.
+func (p *pendingFile) place() error {
+	if err := os.Rename(p.temporary, p.target); err != nil {
 		return cause(err)
 	}
-	if err := os.Rename(f.Name(), target); err != nil {
-		return cause(err)
+	p.placed = true
+	return syncFolder(filepath.Dir(p.target))
+}
+
+// discard removes a file that was not placed.
+func (p *pendingFile) discard() {
+	if !p.placed {
+		os.Remove(p.temporary)
 	}
-	placed = true
-	return syncFolder(filepath.Dir(target))
 }
 
 // inFolder blames the folder for what kept a file from being created in it.

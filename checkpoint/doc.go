@@ -10,6 +10,11 @@
 // tensors, at the top or below keys (see [OpenOptions]). Tensors that are views come out dense; those that share memory come out whole each. The
 // prefix "module." is left out where all names have it.
 //
+// NumPy: the zips of numpy.savez and savez_compressed, of arrays of numbers in any order of axes and bytes.
+//
+// Sharded: an index in JSON, whose weight_map says which safetensors file beside it holds each tensor. No file of another folder is opened, and
+// every tensor is in the file that is said to hold it, and in no other.
+//
 // Reading is lazy. A file is checked as a whole against its real size before any tensor can be asked for; Read then reads one tensor. No amount of
 // memory is taken from a number in the file before the file is known to be that large. Where a format leaves room (duplicate keys, holes between
 // tensors, keys it does not define) a file is refused rather than guessed at. What is wrong with the content of a file is an error that matches
@@ -18,7 +23,8 @@
 //	checkpoint: reading "a.safetensors": tensor "fc1.weight": shape [3 4] of F32 needs 48 bytes, file has 40
 //	checkpoint: reading "b.pt": pickle, byte 31: class "os.system" is not read
 //
-// Writing is streamed, deterministic and atomic. [WriteSafetensors] asks for one tensor at a time; the same entries and metadata, in any order,
+// Writing is streamed, deterministic and atomic. [Write] writes in the format that the ending of a name says, else in the [Form] of another file.
+// [WriteSafetensors] asks for one tensor at a time; the same entries and metadata, in any order,
 // give the same bytes, laid out as the reference implementation does (which leaves the order of metadata open; here it is sorted); and the file
 // appears under its name only when it is whole, through [WriteFile], which writes beside it, syncs and renames.
 package checkpoint

@@ -1,9 +1,11 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -29,8 +31,10 @@ var endings = []struct {
 	{".bin", FormatTorch},
 	{".ckpt", FormatTorch},
 	{".npz", FormatNPZ},
-	{".index.json", FormatSharded},
+	{indexEnding, FormatSharded},
 }
+
+const indexEnding = ".index.json"
 
 // FormatOfName returns the format that the ending of a file's name stands for, whatever the case of its letters; not ok where it stands for none.
 func FormatOfName(path string) (format Format, ok bool) {
@@ -47,8 +51,22 @@ func FormatOfName(path string) (format Format, ok bool) {
 // same form. The zero value is that of a plain safetensors file.
 type Form struct {
 	Format Format
+	// ShardBytes is the size that the data of a shard has at most, unless one tensor has more; 0 is the constant of that name. The tensors of a
+	// file that came in shards stay in theirs.
+	ShardBytes int64
 
-	torch *torchForm
+	torch  *torchForm
+	shards map[string]int // the shard of each tensor
+	files  []string       // that were read, and must not be overwritten
+}
+
+// Sparing returns the form, with which no file is written over the files that others were read from.
+func (f Form) Sparing(others ...Form) Form {
+	f.files = slices.Clone(f.files)
+	for _, other := range others {
+		f.files = append(f.files, other.files...)
+	}
+	return f
 }
 
 // FormOf returns the form of an open file.
@@ -61,11 +79,12 @@ func FormOf(r Reader) Form {
 
 // At returns the form that a file of this name is written in: f's, unless the ending of the name says otherwise.
 func (f Form) At(path string) Form {
-	if format, ok := FormatOfName(path); ok && format != f.Format {
-		return Form{Format: format}
+	format, ok := FormatOfName(path)
+	if !ok {
+		format = cmp.Or(f.Format, FormatSafetensors)
 	}
-	if f.Format == "" {
-		f.Format = FormatSafetensors
+	if format != f.Format {
+		f = Form{Format: format, ShardBytes: f.ShardBytes, files: f.files}
 	}
 	return f
 }
@@ -123,19 +142,30 @@ func open(src source, opt OpenOptions) (Reader, error) {
 		return openZip(src, opt.Key)
 	case text[0] == 0x80 && text[1] >= 2 && text[1] <= 5 && text[prefixSize] != '{': // the opcode PROTO
 		return openTorchLegacy(src, opt.Key)
+	case isIndex(start[:n]):
+		return openSharded(src)
 	}
 	return openSafetensors(src)
 }
 
 // Write writes a file in the form given, or, where the ending of its name says another format, in that: a safetensors file as
 // [WriteSafetensors] does, the others alike, whole or not at all, one tensor in memory at a time, and the same bytes for the same entries,
-// metadata and form.
+// metadata and form. Shards stand beside their index: model-00001-of-00002.safetensors beside model.safetensors.index.json. They take their names
+// when all are whole, one after the other, and the index last.
 func Write(ctx context.Context, path string, entries []Entry, metadata map[string]string, form Form) error {
-	switch form = form.At(path); form.Format {
+	form = form.At(path)
+	if err := form.spare(path); err != nil {
+		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
+	}
+	switch form.Format {
 	case FormatSafetensors:
 		return WriteSafetensors(ctx, path, entries, metadata)
 	case FormatTorch:
 		return writeTorch(ctx, path, entries, metadata, form.torch)
+	case FormatNPZ:
+		return writeNPZ(ctx, path, entries, metadata)
+	case FormatSharded:
+		return writeSharded(ctx, path, entries, metadata, form)
 	}
 	return fmt.Errorf("checkpoint: writing %q: unknown format %q", path, form.Format)
 }

@@ -23,17 +23,26 @@ import (
 // Everything but the data is checked before a file is made: names must be distinct, valid UTF-8 and not "__metadata__". The context is looked
 // at before each tensor and before the file takes its name.
 func WriteSafetensors(ctx context.Context, path string, entries []Entry, metadata map[string]string) error {
-	entries = slices.Clone(entries)
-	head, err := buildHeader(entries, metadata)
+	content, err := safetensorsContent(ctx, entries, metadata)
 	if err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
-	return WriteFile(path, func(w io.Writer) error {
+	return WriteFile(path, content)
+}
+
+// safetensorsContent checks everything but the data of a file, and returns what writes it.
+func safetensorsContent(ctx context.Context, entries []Entry, metadata map[string]string) (func(io.Writer) error, error) {
+	entries = slices.Clone(entries)
+	head, err := buildHeader(entries, metadata)
+	if err != nil {
+		return nil, err
+	}
+	return func(w io.Writer) error {
 		if _, err := w.Write(head); err != nil {
 			return err
 		}
 		return writeData(ctx, w, entries)
-	})
+	}, nil
 }
 
 // writeData writes the tensors in the order given.

@@ -16,12 +16,17 @@ func openZip(src source, key string) (Reader, error) {
 	if err != nil {
 		return nil, zipError(err)
 	}
+	arrays := len(z.File) > 0
 	for _, e := range z.File {
 		if strings.HasSuffix(e.Name, torchPickle) {
 			return openTorchZip(src, z, key)
 		}
+		arrays = arrays && strings.HasSuffix(e.Name, npyEnding)
 	}
-	return nil, malformed("a zip that is not of PyTorch: there is no entry NAME%s", torchPickle)
+	if arrays {
+		return openNPZ(src, z)
+	}
+	return nil, malformed("a zip that is neither of PyTorch, with an entry NAME%s, nor of NumPy, with entries NAME%s alone", torchPickle, npyEnding)
 }
 
 // zipError blames the file for what archive/zip finds wrong with it.

@@ -79,7 +79,7 @@ func (f *alignFlags) write(ctx context.Context, r *matching) error {
 		return err
 	}
 	meta := outputMetadata(r.b, "align "+r.result.Method, f.seed, inputs...)
-	if err := model.SaveAs(ctx, f.output, r.aligned, r.b.Config, meta, r.b.Form()); err != nil {
+	if err := model.SaveAs(ctx, f.output, r.aligned, r.b.Config, meta, r.b.Form().Sparing(r.a.Form())); err != nil {
 		return err
 	}
 	if f.alignmentOut == "" {

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,8 +16,8 @@ import (
 
 // convertFlags are the flags of convert.
 type convertFlags struct {
-	models modelFlags
-	dtype  string
+	models       modelFlags
+	dtype, shard string
 }
 
 // convertDTypes are the values of --dtype.
@@ -32,12 +34,14 @@ of OUT's name says the format: .safetensors, .pt, .pth, .bin or .ckpt (PyTorch),
 that of IN. What else a file of PyTorch holds beside its state dict, as the number
 of an epoch, goes into another one as far as it is made of plain values.`,
 		Example: `  rebasin convert a.safetensors a.pt
-  rebasin convert a.safetensors half.safetensors --dtype bf16`,
+  rebasin convert a.safetensors half.safetensors --dtype bf16
+  rebasin convert a.safetensors model.safetensors.index.json --shard-size 2GB`,
 		Args: arguments(2, 2, "an input and an output are"),
 		RunE: func(c *cobra.Command, args []string) error { return a.runConvert(c.Context(), &f, args[0], args[1]) },
 	}
 	f.models.register(c)
 	c.Flags().StringVar(&f.dtype, "dtype", "", "write floating-point tensors as f32, f16 or bf16, each element rounded to nearest; other tensors stay")
+	c.Flags().StringVar(&f.shard, "shard-size", "5GB", "data of a shard at most, in B, kB, MB or GB, where OUT is an index; what came in shards stays in them")
 	choices(c, "dtype", "f32", "f16", "bf16")
 	return c
 }
@@ -46,6 +50,10 @@ func (a *app) runConvert(ctx context.Context, f *convertFlags, in, out string) e
 	dtype, known := convertDTypes[f.dtype]
 	if !known && f.dtype != "" {
 		return usagef("--dtype %q: there are f32, f16 and bf16", f.dtype)
+	}
+	shard, err := parseSize(f.shard)
+	if err != nil {
+		return usagef("--shard-size %w", err)
 	}
 	if err := checkOutput(out, in); err != nil {
 		return err
@@ -59,12 +67,14 @@ func (a *app) runConvert(ctx context.Context, f *convertFlags, in, out string) e
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.Write(ctx, out, entries, m.Metadata(), m.Form()); err != nil {
+	form := m.Form()
+	form.ShardBytes = shard
+	if err := checkpoint.Write(ctx, out, entries, m.Metadata(), form); err != nil {
 		return err
 	}
 	a.finish()
 	a.warnLeftOut(m, out)
-	form := m.Form().At(out)
+	form = form.At(out)
 	if a.json {
 		return writeJSON(a.stdout, struct {
 			Output  string   `json:"output"`
@@ -76,6 +86,24 @@ func (a *app) runConvert(ctx context.Context, f *convertFlags, in, out string) e
 	}
 	a.printf("%s: %s of %s, as %s\n", out, counted(len(entries), "tensor"), size(bytes), form.Format)
 	return nil
+}
+
+// parseSize reads a number of bytes with a decimal unit.
+func parseSize(text string) (int64, error) {
+	for _, unit := range []struct {
+		name  string
+		bytes float64
+	}{{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}} {
+		number, ok := strings.CutSuffix(text, unit.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if n *= unit.bytes; err == nil && n >= 1 && n <= math.MaxInt64/2 {
+			return int64(n), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is not a size such as 500MB or 5GB", text)
 }
 
 // converted are the model's tensors, those of floating point with this dtype if there is one, and the bytes of all.

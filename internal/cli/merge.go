@@ -172,7 +172,7 @@ func (f *mergeFlags) newPlan(r *matching) (*merge.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan.Form = r.a.Form()
+	plan.Form = r.a.Form().Sparing(r.b.Form())
 	return plan, nil
 }
 
