@@ -52,8 +52,10 @@ func kindOf(v any) string {
 		return "None"
 	case bool:
 		return "a bool"
-	case int64, pyLong:
+	case int64:
 		return "an integer"
+	case pyLong:
+		return "an integer of more than 64 bits"
 	case float64:
 		return "a float"
 	case string:

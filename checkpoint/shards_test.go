@@ -190,41 +190,43 @@ func TestShardedAtomic(t *testing.T) {
 	equalTensors(t, readAll(t, openAny(t, path, "")), want)
 }
 
+// indexAttacks has an index for each way in which one can be wrong, and what must be said about it.
+var indexAttacks = []struct{ name, index, want string }{
+	{"not_json", `{"weight_map": {"a": "first"}`, "index is not valid JSON"},
+	{"no_map", `{"metadata": {}}`, "index has no weight_map"},
+	{"map_is_list", `{"weight_map": ["a"]}`, "weight_map is not an object"},
+	{"map_of_numbers", `{"weight_map": {"a": 1}}`, `weight_map value of "a" is not a string`},
+	{"map_twice", `{"weight_map": {}, "weight_map": {}}`, `index has the key "weight_map" twice`},
+	{"tensor_twice", `{"weight_map": {"a": "first", "a": "first"}}`, `weight_map has the key "a" twice`},
+	{"metadata_is_list", `{"metadata": [1], "weight_map": {}}`, "metadata is not an object"},
+	{"unknown_key", `{"weight_map": {}, "shards": []}`, `index has the unknown key "shards"`},
+	{"deep", `{"metadata": {"x":` + strings.Repeat("[", 20000) + `}}`, "index is not valid JSON"},
+	{"surrogate", `{"weight_map": {"\ud800": "first"}}`, "half of a UTF-16 surrogate pair"},
+	{"above", `{"weight_map": {"a": "../outside"}}`, `tensor "a": shard "../outside" is not the name of a file in the folder of the index`},
+	{"above_windows", `{"weight_map": {"a": "..\\outside"}}`, `is not the name of a file in the folder`},
+	{"absolute", `{"weight_map": {"a": "/etc/passwd"}}`, `shard "/etc/passwd" is not the name of a file in the folder`},
+	{"drive", `{"weight_map": {"a": "C:first"}}`, `is not the name of a file in the folder`},
+	{"below", `{"weight_map": {"a": "sub/first"}}`, `is not the name of a file in the folder`},
+	{"dots", `{"weight_map": {"a": ".."}}`, `is not the name of a file in the folder`},
+	{"dot", `{"weight_map": {"a": "."}}`, `is not the name of a file in the folder`},
+	{"empty", `{"weight_map": {"a": ""}}`, `is not the name of a file in the folder`},
+	{"nul", `{"weight_map": {"a": "first\u0000"}}`, `is not the name of a file in the folder`},
+	{"absent", `{"weight_map": {"a": "third"}}`, `shard "third": no such file`},
+	{"long", `{"weight_map": {"a": "` + strings.Repeat("s", 5000) + `"}}`, `shard "sss`},
+	{"folder", `{"weight_map": {"a": "sub"}}`, `shard "sub": is a directory`},
+	{"itself", `{"weight_map": {"a": "model.safetensors.index.json"}}`, `shard "model.safetensors.index.json": header`},
+	{"missing", `{"weight_map": {"a": "first", "z": "first", "b": "second", "c": "second"}}`, `tensor "c": it is not in shard "second", as the index says`},
+	{"unlisted", `{"weight_map": {"a": "first", "b": "second"}}`, `tensor "z": it is in shard "first" and not in the index`},
+	{"elsewhere", `{"weight_map": {"a": "second", "z": "first", "b": "second"}}`, `tensor "a": it is in shard "first", and in "second" by the index`},
+	{"broken", `{"weight_map": {"a": "broken"}}`, `shard "broken": header of`},
+}
+
 // Every way in which an index can be wrong is an error that says so, and no file outside of its folder is opened.
 func TestShardedAttacks(t *testing.T) {
 	good, _ := sharded(t)
 	dir := filepath.Dir(good)
 	put(t, filepath.Join(filepath.Dir(dir), "outside"), "secret")
-	long := strings.Repeat("s", 5000)
-	for _, tt := range []struct{ name, index, want string }{
-		{"not_json", `{"weight_map": {"a": "first"}`, "index is not valid JSON"},
-		{"no_map", `{"metadata": {}}`, "index has no weight_map"},
-		{"map_is_list", `{"weight_map": ["a"]}`, "weight_map is not an object"},
-		{"map_of_numbers", `{"weight_map": {"a": 1}}`, `weight_map value of "a" is not a string`},
-		{"map_twice", `{"weight_map": {}, "weight_map": {}}`, `index has the key "weight_map" twice`},
-		{"tensor_twice", `{"weight_map": {"a": "first", "a": "first"}}`, `weight_map has the key "a" twice`},
-		{"metadata_is_list", `{"metadata": [1], "weight_map": {}}`, "metadata is not an object"},
-		{"unknown_key", `{"weight_map": {}, "shards": []}`, `index has the unknown key "shards"`},
-		{"deep", `{"metadata": {"x":` + strings.Repeat("[", 20000) + `}}`, "index is not valid JSON"},
-		{"surrogate", `{"weight_map": {"\ud800": "first"}}`, "half of a UTF-16 surrogate pair"},
-		{"above", `{"weight_map": {"a": "../outside"}}`, `tensor "a": shard "../outside" is not the name of a file in the folder of the index`},
-		{"above_windows", `{"weight_map": {"a": "..\\outside"}}`, `is not the name of a file in the folder`},
-		{"absolute", `{"weight_map": {"a": "/etc/passwd"}}`, `shard "/etc/passwd" is not the name of a file in the folder`},
-		{"drive", `{"weight_map": {"a": "C:first"}}`, `is not the name of a file in the folder`},
-		{"below", `{"weight_map": {"a": "sub/first"}}`, `is not the name of a file in the folder`},
-		{"dots", `{"weight_map": {"a": ".."}}`, `is not the name of a file in the folder`},
-		{"dot", `{"weight_map": {"a": "."}}`, `is not the name of a file in the folder`},
-		{"empty", `{"weight_map": {"a": ""}}`, `is not the name of a file in the folder`},
-		{"nul", `{"weight_map": {"a": "first\u0000"}}`, `is not the name of a file in the folder`},
-		{"absent", `{"weight_map": {"a": "third"}}`, `shard "third": no such file`},
-		{"long", `{"weight_map": {"a": "` + long + `"}}`, `shard "sss`},
-		{"folder", `{"weight_map": {"a": "sub"}}`, `shard "sub": is a directory`},
-		{"itself", `{"weight_map": {"a": "model.safetensors.index.json"}}`, `shard "model.safetensors.index.json": header`},
-		{"missing", `{"weight_map": {"a": "first", "z": "first", "b": "second", "c": "second"}}`, `tensor "c": it is not in shard "second", as the index says`},
-		{"unlisted", `{"weight_map": {"a": "first", "b": "second"}}`, `tensor "z": it is in shard "first" and not in the index`},
-		{"elsewhere", `{"weight_map": {"a": "second", "z": "first", "b": "second"}}`, `tensor "a": it is in shard "first", and in "second" by the index`},
-		{"broken", `{"weight_map": {"a": "broken"}}`, `shard "broken": header of`},
-	} {
+	for _, tt := range indexAttacks {
 		t.Run(tt.name, func(t *testing.T) {
 			put(t, filepath.Join(dir, "broken"), "12345678{}")
 			if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {

@@ -43,7 +43,7 @@ func checkGrowth(infos []Info, size int64) error {
 		if err != nil {
 			return ofTensor(info.Name, malformed("%v", err))
 		}
-		if sum > limit-min(int64(n), limit) {
+		if int64(n) > limit-sum {
 			return ofTensor(info.Name, malformed("the tensors up to here have more than %d bytes, in a file of %d", limit, size))
 		}
 		sum += int64(n)
