@@ -18,6 +18,7 @@ const (
 	FormatTorch       Format = "pytorch" // of torch.save: a zip since version 1.6, before that a sequence of pickles
 	FormatNPZ         Format = "npz"     // of numpy.savez: a zip of .npy
 	FormatSharded     Format = "sharded" // several safetensors, and an index in JSON that says which holds what
+	FormatONNX        Format = "onnx"    // a model of ONNX, its initializers being the tensors: package onnx reads and writes it
 )
 
 // endings are the formats by the endings of names. The first of a format is the usual one.
@@ -32,6 +33,7 @@ var endings = []struct {
 	{".ckpt", FormatTorch},
 	{".npz", FormatNPZ},
 	{indexEnding, FormatSharded},
+	{".onnx", FormatONNX},
 }
 
 const indexEnding = ".index.json"
@@ -56,6 +58,7 @@ type Form struct {
 	ShardBytes int64
 
 	torch  *torchForm
+	write  WriteFunc      // of a format of another package
 	shards map[string]int // the shard of each tensor
 	files  []string       // that were read, and must not be overwritten
 }
@@ -68,6 +71,12 @@ func (f Form) Sparing(others ...Form) Form {
 	}
 	return f
 }
+
+// WriteFunc writes a file as [Write] does.
+type WriteFunc func(ctx context.Context, path string, entries []Entry, metadata map[string]string) error
+
+// FormWith returns the form of files of a format that this package does not write itself.
+func FormWith(format Format, write WriteFunc) Form { return Form{Format: format, write: write} }
 
 // FormOf returns the form of an open file.
 func FormOf(r Reader) Form {
@@ -157,7 +166,12 @@ func Write(ctx context.Context, path string, entries []Entry, metadata map[strin
 	if err := form.spare(path); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
+	if form.write != nil {
+		return form.write(ctx, path, entries, metadata)
+	}
 	switch form.Format {
+	case FormatONNX:
+		return fmt.Errorf("checkpoint: writing %q: only an ONNX model can be written as one, since it has a graph", path)
 	case FormatSafetensors:
 		return WriteSafetensors(ctx, path, entries, metadata)
 	case FormatTorch:

@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 )
 
-// Hash returns the SHA-256 of the content of a file, in hexadecimal; of an index of shards it is that of the index and all shards in the order
-// of their names, one after the other. Merged files name their inputs by it.
-func Hash(path string) (string, error) {
+// Hash returns the SHA-256 of the content of a file, in hexadecimal, or of several one after the other; of an index of shards it is that of the index
+// and all shards in the order of their names, one after the other. Merged files name their inputs by it.
+func Hash(paths ...string) (string, error) {
 	h := sha256.New()
-	if err := hashFile(h, path); err != nil {
-		return "", fmt.Errorf("checkpoint: hashing %q: %w", path, err)
+	for _, path := range paths {
+		if err := hashFile(h, path); err != nil {
+			return "", fmt.Errorf("checkpoint: hashing %q: %w", path, err)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

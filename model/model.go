@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNoGraph is wrapped by errors of what needs to run a network whose graph is not known.
-var ErrNoGraph = errors.New("the network's graph is not known: the file's metadata names no architecture (give --arch)")
+var ErrNoGraph = errors.New("the network's graph is not known: the file's metadata names no architecture (give --arch or --graph)")
 
 // Options say how to understand a file.
 type Options struct {
@@ -24,24 +24,29 @@ type Options struct {
 	Arch string
 	// Key is where in a file of PyTorch the state dict is, see [checkpoint.OpenOptions].
 	Key string
+	// Names is a graph for files that have none, see [OpenNames]; nil is none. It goes before Arch and the file's metadata.
+	Names *Names
+	// Tensors alone are wanted: that the graph of an ONNX file cannot be converted is no error, and leaves it unknown.
+	Tensors bool
 }
 
 // Model is an opened checkpoint. Its methods are safe for concurrent use once it is open; Close it.
 type Model struct {
 	Path string
-	// Graph is nil when it is not known; so is Config then.
+	// Graph is nil when it is not known. Config is that of a built-in architecture, nil where the graph is of another or not known.
 	Graph  *graph.Graph
 	Config *zoo.Config
 
 	reader checkpoint.Reader
 	infos  map[string]checkpoint.Info
+	notes  []string
 	mu     sync.Mutex
 	params map[string]*tensor.Tensor
 }
 
 // Open opens a checkpoint of any format, reads all but its tensors and builds its graph. The tensors' data is read later.
 func Open(path string, opt Options) (*Model, error) {
-	r, err := checkpoint.Open(path, checkpoint.OpenOptions{Key: opt.Key})
+	r, err := openReader(path, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +67,10 @@ func (m *Model) describe(opt Options) error {
 	var err error
 	text, described := m.reader.Metadata()[zoo.MetadataKey]
 	switch {
+	case m.ONNX() != nil:
+		return m.describeONNX(opt)
+	case opt.Names != nil:
+		return m.name(opt.Names)
 	case opt.Arch != "":
 		cfg, err = zoo.Detect(opt.Arch, m.Shapes())
 	case described:
@@ -77,25 +86,25 @@ func (m *Model) describe(opt Options) error {
 		return err
 	}
 	m.Graph, m.Config = g, &cfg
-	return m.checkGraph()
+	return m.checkGraph(cfg.Arch)
 }
 
 // checkGraph compares the file's tensors with the graph's parameters. Tensors the graph does not know are carried.
-func (m *Model) checkGraph() error {
+func (m *Model) checkGraph(name string) error {
 	for _, p := range m.Graph.Params {
 		info, ok := m.infos[p.Name]
 		if !ok {
-			return fmt.Errorf("tensor %q of the %s is missing", p.Name, m.Config.Arch)
+			return fmt.Errorf("tensor %q of the %s is missing", p.Name, name)
 		}
 		want := make(tensor.Shape, len(p.Shape))
 		for i, d := range p.Shape {
 			want[i] = d.Size
 		}
 		if !slices.Equal(info.Shape, want) {
-			return fmt.Errorf("tensor %q has shape %v, the %s needs %v", p.Name, info.Shape, m.Config.Arch, want)
+			return fmt.Errorf("tensor %q has shape %v, the %s needs %v", p.Name, info.Shape, name, want)
 		}
 		if !info.DType.IsFloat() {
-			return fmt.Errorf("tensor %q is %v, the %s needs a floating-point type", p.Name, info.DType, m.Config.Arch)
+			return fmt.Errorf("tensor %q is %v, the %s needs a floating-point type", p.Name, info.DType, name)
 		}
 	}
 	return nil
@@ -270,6 +279,11 @@ func SaveAs(ctx context.Context, path string, params map[string]*tensor.Tensor, 
 
 // SameNetwork reports how the architectures of two models differ, as far as both are known. How they were initialised and trained is no part of it.
 func SameNetwork(a, b *Model) error {
+	if a.Config == nil && b.Config == nil && a.Graph != nil && b.Graph != nil {
+		if err := sameGraphs(a.Graph, b.Graph); err != nil {
+			return fmt.Errorf("model: %q and %q are different networks: %w", a.Path, b.Path, err)
+		}
+	}
 	if a.Config == nil || b.Config == nil {
 		return nil
 	}

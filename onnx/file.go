@@ -1,11 +1,13 @@
 package onnx
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/graph"
@@ -193,6 +195,31 @@ func (f *File) Graph() (*graph.Graph, error) { return f.graph, f.err }
 
 // Notes say what the conversion changed that a user should know, as that a network in training mode became one in inference mode.
 func (f *File) Notes() []string { return f.notes }
+
+// Form is how the file holds its tensors: another is written like it by [File.Write].
+func (f *File) Form() checkpoint.Form { return checkpoint.FormWith(checkpoint.FormatONNX, f.Write) }
+
+// foldedWeight begins the names that PyTorch's exporter gives weights of convolutions into which it has folded a batch normalisation.
+const foldedWeight = "onnx::Conv_"
+
+// Folded says that the exporter has folded batch normalisations into convolutions, as PyTorch's does by default: their statistics are in the weights.
+func (f *File) Folded() bool {
+	for _, t := range f.tensors {
+		if strings.HasPrefix(t.Name, foldedWeight) {
+			return true
+		}
+	}
+	return false
+}
+
+// headOf is the least number of bytes that [IsModel] looks at.
+const headOf = 8
+
+// IsModel guesses from the first bytes of a file whether it is an ONNX model: it begins with a small number, the version of the format, and then
+// holds no four zeros, as the length of a safetensors header does there.
+func IsModel(head []byte) bool {
+	return len(head) >= headOf && head[0] == 1<<3 && head[1] > 0 && head[1] < 1<<5 && !bytes.Equal(head[4:8], make([]byte, 4))
+}
 
 // Close closes the file if [Open] opened it.
 func (f *File) Close() error {

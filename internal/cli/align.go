@@ -42,7 +42,7 @@ function is proven by running both in float64.`,
 }
 
 func (a *app) runAlign(ctx context.Context, f *alignFlags, pathA, pathB string) error {
-	inputs := []string{pathA, pathB, f.models.symmetry, f.init}
+	inputs := []string{pathA, pathB, f.models.symmetry, f.models.graph, f.init}
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -60,6 +60,9 @@ func (a *app) runAlign(ctx context.Context, f *alignFlags, pathA, pathB string) 
 		return err
 	}
 	defer r.close()
+	if err := checkApart(f.output, r.b, r.a); err != nil {
+		return err
+	}
 	if err := f.write(ctx, r); err != nil {
 		return err
 	}
@@ -74,7 +77,7 @@ func (a *app) runAlign(ctx context.Context, f *alignFlags, pathA, pathB string) 
 
 // write writes the aligned model, and then the alignment if it is wanted.
 func (f *alignFlags) write(ctx context.Context, r *matching) error {
-	inputs, err := hashes(r.a.Path, r.b.Path)
+	inputs, err := hashes(r.a, r.b)
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,8 @@ func (a *app) convert() *cobra.Command {
 		Short: "Write the tensors of a file in another format",
 		Long: `Writes the tensors and the metadata of IN to OUT, one tensor at a time. The ending
 of OUT's name says the format: .safetensors, .pt, .pth, .bin or .ckpt (PyTorch),
-.npz (NumPy), .index.json (safetensors in several files). Any other ending means
-that of IN. What else a file of PyTorch holds beside its state dict, as the number
+.npz (NumPy), .index.json (safetensors in several files), .onnx where IN is ONNX
+too. Any other ending means that of IN. What else a file of PyTorch holds beside its state dict, as the number
 of an epoch, goes into another one as far as it is made of plain values.`,
 		Example: `  rebasin convert a.safetensors a.pt
   rebasin convert a.safetensors half.safetensors --dtype bf16
@@ -58,11 +58,14 @@ func (a *app) runConvert(ctx context.Context, f *convertFlags, in, out string) e
 	if err := checkOutput(out, in); err != nil {
 		return err
 	}
-	m, err := f.models.open(in)
+	m, err := f.models.openTensors(in)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	if err := checkApart(out, m); err != nil {
+		return err
+	}
 	entries, bytes, err := a.converted(m, dtype)
 	if err != nil {
 		return err

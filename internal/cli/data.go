@@ -229,11 +229,15 @@ func (d *dataFlags) open(ctx context.Context, a *app, split dataset.Split, net *
 // fits checks that samples have the shape that the network reads, or as many values where that is a plain vector, and the labels as many classes as it
 // tells apart.
 func fits(net *model.Model, set *dataset.Set) error {
-	input, shape := net.Config.Input, set.Shape()
+	input, classes, known := net.Input()
+	if !known {
+		return fmt.Errorf("%q: what it reads and computes for one sample cannot be told from its graph", net.Path)
+	}
+	shape := set.Shape()
 	same := slices.Equal(input, shape) || len(input) < len(shape) && product(input) == product(shape)
-	if !same || net.Config.Classes != set.Classes() {
+	if !same || classes != set.Classes() {
 		return fmt.Errorf("%q reads samples of shape %v and tells %d classes apart; %s has samples of shape %v in %d classes",
-			net.Path, input, net.Config.Classes, set.Name(), shape, set.Classes())
+			net.Path, input, classes, set.Name(), shape, set.Classes())
 	}
 	return nil
 }

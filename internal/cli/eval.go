@@ -45,6 +45,7 @@ func (a *app) runEval(ctx context.Context, models *modelFlags, data *dataFlags, 
 		return err
 	}
 	defer m.Close()
+	a.noteModels(m)
 	set, err := data.open(ctx, a, split, m)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ type tensorJSON struct {
 }
 
 func (a *app) runInspect(models *modelFlags, path string) error {
-	m, err := models.open(path)
+	m, err := models.openTensors(path)
 	if err != nil {
 		return err
 	}

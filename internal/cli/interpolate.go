@@ -74,7 +74,7 @@ func (f *interpolateFlags) check(paths []string) error {
 	if f.repair.active() && len(paths) == 3 {
 		return usagef("--repair is for the way between two models, not for a plane")
 	}
-	return checkOutputs([]string{f.output}, paths)
+	return checkOutputs([]string{f.output}, append(slices.Clone(paths), f.models.graph))
 }
 
 // checkOwn is check where the user's own evaluation measures.
@@ -97,6 +97,7 @@ func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []s
 		return err
 	}
 	defer models.close()
+	a.noteModels(models...)
 	if f.own.active() {
 		return a.ownCurve(ctx, f, models)
 	}

@@ -156,6 +156,7 @@ func (m *matchFlags) align(ctx context.Context, a *app, pathA, pathB string) (*m
 	if err != nil {
 		return nil, err
 	}
+	a.noteModels(pair...)
 	r := &matching{a: pair[0], b: pair[1], why: "nothing was aligned"}
 	steps := []func(context.Context, *app, *matching) error{m.openData}
 	if m.method != notAligned {

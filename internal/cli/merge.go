@@ -113,7 +113,7 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 	if err := f.check(); err != nil {
 		return err
 	}
-	if err := checkOutput(f.output, pathA, pathB, f.models.symmetry, f.init); err != nil {
+	if err := checkOutput(f.output, pathA, pathB, f.models.symmetry, f.models.graph, f.init); err != nil {
 		return err
 	}
 	if f.dryRun {
@@ -124,6 +124,9 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 		return err
 	}
 	defer r.close()
+	if err := checkApart(f.output, r.a, r.b); err != nil {
+		return err
+	}
 	if err := f.repair.choose(a, f.data.name, r.a, r.b); err != nil {
 		return err
 	}
@@ -163,7 +166,7 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 
 // newPlan plans the merge of A with B, aligned where it was.
 func (f *mergeFlags) newPlan(r *matching) (*merge.Plan, error) {
-	hash, err := hashes(r.a.Path, r.b.Path)
+	hash, err := hashes(r.a, r.b)
 	if err != nil {
 		return nil, err
 	}

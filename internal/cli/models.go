@@ -13,6 +13,7 @@ import (
 
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/model"
+	"github.com/rebasin/rebasin/onnx"
 	"github.com/rebasin/rebasin/symmetry"
 	"github.com/rebasin/rebasin/zoo"
 )
@@ -25,14 +26,16 @@ var (
 
 // modelFlags say how to understand model files.
 type modelFlags struct {
-	arch, key, symmetry string
-	noVerify            bool
+	arch, key, symmetry, graph string
+	noVerify                   bool
 }
 
 func (m *modelFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&m.arch, "arch", "",
 		"architecture of files that do not name their own: "+strings.Join(architectures, ", ")+"; sizes are read from the tensors")
 	choices(c, "arch", architectures...)
+	c.Flags().StringVar(&m.graph, "graph", "",
+		"ONNX `FILE` with the graph of files of tensors, which are told by the names of its initializers, else by their values")
 	c.Flags().StringVar(&m.key, "key", "", "where the state dict is in a file of PyTorch that holds more than one: `KEY`s with dots between them, or . for the top")
 }
 
@@ -41,16 +44,68 @@ func (m *modelFlags) registerSymmetry(c *cobra.Command) {
 	c.Flags().StringVar(&m.symmetry, "symmetry", "", "take the symmetry from this specification `FILE` (YAML, or git-re-basin's JSON) instead of inferring it")
 }
 
-func (m *modelFlags) open(path string) (*model.Model, error) {
-	if m.arch != "" && !zoo.Known(m.arch) {
-		return nil, usagef("unknown architecture %q; known: %s", m.arch, strings.Join(architectures, ", "))
+// options are what the flags say of files. With --graph, one of the files tells which of their tensors the graph means.
+func (m *modelFlags) options(paths ...string) (opt model.Options, closing func(), err error) {
+	opt, closing = model.Options{Arch: m.arch, Key: m.key}, func() {}
+	switch {
+	case m.arch != "" && !zoo.Known(m.arch):
+		return opt, closing, usagef("unknown architecture %q; known: %s", m.arch, strings.Join(architectures, ", "))
+	case m.arch != "" && m.graph != "":
+		return opt, closing, usagef("--arch and --graph exclude each other")
+	case m.graph == "":
+		return opt, closing, nil
 	}
-	return model.Open(path, model.Options{Arch: m.arch, Key: m.key})
+	names, err := model.OpenNames(m.graph)
+	if err != nil {
+		return opt, closing, fmt.Errorf("--graph: %w", err)
+	}
+	closing = func() { names.Close() }
+	var first error
+	for _, path := range paths {
+		err := names.Bind(path, opt)
+		if err == nil {
+			opt.Names = names
+			return opt, closing, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return opt, closing, first
+}
+
+func (m *modelFlags) open(path string) (*model.Model, error) {
+	opt, closing, err := m.options(path)
+	defer closing()
+	if err != nil {
+		return nil, err
+	}
+	return model.Open(path, opt)
+}
+
+// openTensors opens a file whose graph is not needed.
+func (m *modelFlags) openTensors(path string) (*model.Model, error) {
+	opt, closing, err := m.options(path)
+	defer closing()
+	if err != nil {
+		return nil, err
+	}
+	opt.Tensors = true
+	return model.Open(path, opt)
 }
 
 // openFinite opens a model whose values are all finite.
 func (m *modelFlags) openFinite(ctx context.Context, path string) (*model.Model, error) {
-	opened, err := m.open(path)
+	opt, closing, err := m.options(path)
+	defer closing()
+	if err != nil {
+		return nil, err
+	}
+	return openFinite(ctx, path, opt)
+}
+
+func openFinite(ctx context.Context, path string, opt model.Options) (*model.Model, error) {
+	opened, err := model.Open(path, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -66,9 +121,14 @@ type modelSet []*model.Model
 
 // openAll opens models that have the same tensors, all finite, and are the same network as far as that is known.
 func (m *modelFlags) openAll(ctx context.Context, paths ...string) (modelSet, error) {
+	opt, closing, err := m.options(paths...)
+	defer closing()
+	if err != nil {
+		return nil, err
+	}
 	var set modelSet
 	for _, path := range paths {
-		next, err := m.openFinite(ctx, path)
+		next, err := openFinite(ctx, path, opt)
 		if err != nil {
 			set.close()
 			return nil, err
@@ -89,6 +149,37 @@ func sameKind(a, b *model.Model) error {
 	return model.SameNetwork(a, b)
 }
 
+// noteModels says once what a user should know of how files were understood.
+func (a *app) noteModels(models ...*model.Model) {
+	said := map[string]bool{}
+	for _, m := range models {
+		for _, note := range m.Notes() {
+			if !said[note] {
+				said[note] = true
+				a.warn("%q: %s", m.Path, note)
+			}
+		}
+	}
+}
+
+// checkApart refuses outputs that would take the place of a file that a model is read from besides its own, as the external data of ONNX.
+func checkApart(output string, models ...*model.Model) error {
+	outputs := []string{output}
+	for _, m := range models {
+		if m.ONNX() != nil {
+			outputs = append(outputs, output+onnx.DataSuffix)
+		}
+	}
+	for _, m := range models {
+		for _, in := range m.Files() {
+			if i := slices.IndexFunc(outputs, func(out string) bool { return sameFile(in, out) }); i >= 0 {
+				return usagef("output %q is an input too; inputs are never changed", outputs[i])
+			}
+		}
+	}
+	return nil
+}
+
 func (s modelSet) close() {
 	for _, m := range s {
 		m.Close()
@@ -100,7 +191,7 @@ func (m *modelFlags) symmetryOf(ctx context.Context, models ...*model.Model) (*s
 	first := models[0]
 	if m.symmetry == "" {
 		if first.Graph == nil {
-			return nil, fmt.Errorf("%q: neither metadata nor a flag says what network this is: give --arch NAME or --symmetry FILE", first.Path)
+			return nil, fmt.Errorf("%q: neither metadata nor a flag says what network this is: give --arch NAME, --graph FILE or --symmetry FILE", first.Path)
 		}
 		return model.Symmetry(ctx, models...)
 	}
@@ -154,7 +245,7 @@ func (m *modelFlags) prove(ctx context.Context, a *app, sym *symmetry.Symmetry, 
 // whyUnproven says why prove gave no proof.
 func (m *modelFlags) whyUnproven(net *model.Model) string {
 	if net.Graph == nil {
-		return "the network's graph is not known (--arch would tell), so nothing can be run; shapes and sizes were checked"
+		return "the network's graph is not known (--arch or --graph would tell), so nothing can be run; shapes and sizes were checked"
 	}
 	return "--no-verify was given"
 }
@@ -177,11 +268,11 @@ func outputMetadata(like *model.Model, method string, seed uint64, hashes ...str
 	return meta
 }
 
-// hashes are the SHA-256 of files.
-func hashes(paths ...string) ([]string, error) {
+// hashes are the SHA-256 of models: of their files, one after the other.
+func hashes(models ...*model.Model) ([]string, error) {
 	var out []string
-	for _, path := range paths {
-		hash, err := checkpoint.Hash(path)
+	for _, m := range models {
+		hash, err := checkpoint.Hash(m.Files()...)
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, pathA, pathB string)
 		return err
 	}
 	defer pair.close()
+	a.noteModels(pair...)
 	r := &matching{a: pair[0], b: pair[1]}
 	if f.method != notAligned {
 		if r.sym, err = f.models.symmetryOf(ctx, r.a, r.b); err != nil {

@@ -56,10 +56,15 @@ func (r *repairFlags) check(d *dataFlags) error {
 // active says that something is to be repaired.
 func (r *repairFlags) active() bool { return r.method != "" && r.method != string(merge.RepairNone) }
 
-// choose decides what nothing was said about: with data, running statistics are reset. Without, the network needs it, which is said.
+// choose decides what nothing was said about: with data, running statistics are reset. Without, the network needs it, which is said. Statistics that
+// an exporter has folded into weights cannot be reset.
 func (r *repairFlags) choose(a *app, data string, models ...*model.Model) error {
-	if r.method == "" {
+	switch {
+	case r.method == "":
 		r.chooseMethod(a, data, models[0])
+	case r.method == string(merge.RepairReset) && folded(models[0]):
+		return fmt.Errorf("--repair reset: %q has its batch normalisations folded into the convolutions: their statistics can only be repaired "+
+			"(--repair repair or rescale), not reset", models[0].Path)
 	}
 	if !r.active() || r.augment != "" {
 		return nil
@@ -70,6 +75,9 @@ func (r *repairFlags) choose(a *app, data string, models ...*model.Model) error 
 func (r *repairFlags) chooseMethod(a *app, data string, net *model.Model) {
 	r.method = string(merge.RepairNone)
 	switch {
+	case folded(net):
+		a.warn("batch normalisations are folded into the convolutions, so that statistics of the merged network can only be repaired " +
+			"(--repair repair --data NAME), not reset; without, it may look broken")
 	case net.Graph == nil || len(graph.Statistics(net.Graph)) == 0:
 	case data != "":
 		r.method = string(merge.RepairReset)
@@ -77,6 +85,11 @@ func (r *repairFlags) chooseMethod(a *app, data string, net *model.Model) {
 		a.warn("the network has BatchNormalization, and averaged running statistics are not those of the averaged network, which will look broken: " +
 			"give --repair reset --data NAME, or reset them before use")
 	}
+}
+
+// folded says that a network had batch normalisations, which are part of its convolutions now.
+func folded(net *model.Model) bool {
+	return net.ONNX() != nil && net.ONNX().Folded() && net.Graph != nil && len(graph.Statistics(net.Graph)) == 0
 }
 
 // chooseAugmentation takes what the models were trained with: the statistics that a network was trained with are those of changed images. Models that

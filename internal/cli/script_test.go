@@ -125,6 +125,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	onnx, err := filepath.Abs(filepath.Join("..", "..", "onnx", "testdata")) // networks that PyTorch exported
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
 		RequireUniqueNames: true,
@@ -137,6 +141,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("FRESH", filepath.Join(fresh, filepath.Base(e.WorkDir)))
 			e.Setenv("GOMODCACHE", goModCache)
 			e.Setenv("TORCH", torch)
+			e.Setenv("ONNX", onnx)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -39,7 +39,7 @@ func (a *app) symmetries() *cobra.Command {
 }
 
 func (a *app) runSymmetries(ctx context.Context, f *symmetriesFlags, path string) error {
-	if err := checkOutputs([]string{f.axes, f.spec}, []string{path, f.models.symmetry}); err != nil {
+	if err := checkOutputs([]string{f.axes, f.spec}, []string{path, f.models.symmetry, f.models.graph}); err != nil {
 		return err
 	}
 	m, err := f.models.open(path)
@@ -47,6 +47,7 @@ func (a *app) runSymmetries(ctx context.Context, f *symmetriesFlags, path string
 		return err
 	}
 	defer m.Close()
+	a.noteModels(m)
 	s, err := f.models.symmetryOf(ctx, m)
 	if err != nil {
 		return err

@@ -42,6 +42,7 @@ func (a *app) runVerify(ctx context.Context, models *modelFlags, data *dataFlags
 		return err
 	}
 	defer pair.close()
+	a.noteModels(pair...)
 	deviation, samples, err := a.compare(ctx, data, pair[0], pair[1])
 	if err != nil {
 		return err

@@ -89,6 +89,19 @@ class Sequence(nn.Module):
         return self.head((x + self.down(F.relu(self.up(x)))).mean(1))
 
 
+class Fresh(nn.Module):
+    """As it was made: normalisations are all ones and zeros, which the exporter merges."""
+    shape = (3, 6, 6)
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.fc(self.a(x).mean([2, 3]))
+
+
 def scatter(net):
     """Values without ties, running statistics that are not those of a fresh network."""
     for name, p in list(net.named_parameters()) + list(net.named_buffers()):
@@ -124,10 +137,12 @@ def export(net, name, opset, mode):
 def main():
     for seed, (name, kind, opsets) in enumerate([
         ("mlp", MLP, [13]), ("cnn", CNN, [9, 11, 13, 17]), ("resnet20", ResNet20, [11, 13, 17]), ("sequence", Sequence, [11, 13]),
+        ("cnn2", CNN, [13]), ("fresh", Fresh, [13]),
     ]):
         torch.manual_seed(seed)
         net = kind().eval()
-        scatter(net)
+        if kind is not Fresh:
+            scatter(net)
         x = torch.randn(3, *net.shape)
         with torch.no_grad():
             y = net.double()(x.double()).float()
