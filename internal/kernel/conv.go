@@ -59,7 +59,7 @@ const (
 
 // A Conv is a convolution of one geometry: forward, the gradients of its input and of its weights. It is implicit matrix multiplication: panels
 // of the matrix whose columns are the patches of the image (im2col) are made a few at a time, where they are needed, and multiplied by the
-// micro-kernels of [Gemm].
+// micro-kernels of [Gemm]. Only where each channel is convolved by itself it is done directly.
 //
 // The work is cut into parts that depend on the geometry alone, so that the results do not depend on the number of threads. A Conv is not safe for
 // concurrent use.
@@ -73,6 +73,7 @@ type Conv[T Float] struct {
 	forward patches[T]
 	flipped *patches[T] // the gradient of the input as a convolution, where it is one
 	back    *spread[T]  // the gradient of the input otherwise
+	direct  *depthwise[T]
 	weights weightGrad[T]
 }
 
@@ -111,18 +112,39 @@ func (c *Conv[T]) forwardWith(e *implementation[T], p *Pool, x, w, bias, y []T) 
 		holdsMatrix("Conv.Forward", "bias", len(bias), 1, s.Out, s.Out)
 	}
 	c.planForward(e)
+	if c.direct != nil {
+		c.direct.run(p, c.ws, depthwiseForward, x, w, bias, y, false)
+		return
+	}
 	c.forward.run(p, c.ws, x, weightLines[T]{w: w, groups: s.Groups}, bias, y, false)
 }
 
 func (c *Conv[T]) planForward(e *implementation[T]) {
+	if c.planDirect(e) {
+		return
+	}
 	if s := &c.shape; c.forward.impl != e {
 		c.forward = newPatches(e, s.Batch, s.In, s.Out, s.Groups, s.Size, s.OutSize(), s.Kernel, s.Stride, s.Dilation, [2]int{s.Pads[0], s.Pads[1]})
 	}
 }
 
+// planDirect is false where the convolution is a product of matrices.
+func (c *Conv[T]) planDirect(e *implementation[T]) bool {
+	if !c.shape.isDepthwise() {
+		return false
+	}
+	if c.direct == nil || c.direct.impl != e {
+		c.direct = newDepthwise(e, &c.shape)
+	}
+	return true
+}
+
 // ForwardMemory is what Forward takes of the workspace.
 func (c *Conv[T]) ForwardMemory() WorkspaceMemory {
 	c.planForward(current[T]())
+	if c.direct != nil {
+		return c.direct.memory()
+	}
 	f := &c.forward
 	m := WorkspaceMemory{packed: f.groups * f.panelRows() * f.impl.mr * f.depth, panel: f.impl.nr * f.block, edge: f.impl.nr * f.impl.mr}
 	if !f.lattice.isImage {
@@ -155,6 +177,10 @@ func (s *ConvShape) flippedPads() (pads [2]int, ok bool) {
 func (c *Conv[T]) inputGradWith(e *implementation[T], p *Pool, dy, w, dx []T, beta T) {
 	s := &c.shape
 	s.holds("InputGrad", len(dx), len(w), len(dy))
+	if c.planDirect(e) {
+		c.direct.run(p, c.ws, depthwiseInput, dx, w, nil, dy, beta == 1)
+		return
+	}
 	if pads, ok := s.flippedPads(); ok {
 		if c.flipped == nil || c.flipped.impl != e {
 			flipped := newPatches(e, s.Batch, s.Out, s.In, s.Groups, s.OutSize(), s.Size, s.Kernel, s.Stride, s.Dilation, pads)
@@ -176,6 +202,10 @@ func (c *Conv[T]) WeightGrad(p *Pool, x, dy, dw []T, beta T) {
 
 func (c *Conv[T]) weightGradWith(e *implementation[T], p *Pool, x, dy, dw []T, beta T) {
 	c.shape.holds("WeightGrad", len(x), len(dw), len(dy))
+	if c.planDirect(e) {
+		c.direct.run(p, c.ws, depthwiseWeights, x, dw, nil, dy, beta == 1)
+		return
+	}
 	if c.weights.impl != e {
 		c.weights = newWeightGrad(e, &c.shape)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,26 +162,31 @@ func drawConv(r *rapid.T) ConvShape {
 
 // The same bytes come out for any number of threads, with real numbers, whose sums depend on their order.
 func TestConvThreads(t *testing.T) {
-	rng := rand.New(rand.NewPCG(3, 4))
 	for _, s := range convCases() {
-		nx, nw, ny := s.lengths()
-		x, w, dy := gaussians(rng, nx), gaussians(rng, nw), gaussians(rng, ny)
-		var want [3][]float32
-		for _, threads := range []int{1, 2, 3} {
-			pool := NewPool(threads)
-			var ws Workspace[float32]
-			c := NewConv(s, &ws)
-			got := [3][]float32{make([]float32, ny), make([]float32, nx), make([]float32, nw)}
-			c.Forward(pool, x, w, nil, got[0])
-			c.InputGrad(pool, dy, w, got[1], 0)
-			c.WeightGrad(pool, x, dy, got[2], 0)
-			pool.Close()
-			for i := range got {
-				if want[i] == nil {
-					want[i] = got[i]
-				}
-				sameSlices(t, fmt.Sprintf("%+v, result %d with %d threads", s, i, threads), got[i], want[i])
+		sameForAllThreads(t, s)
+	}
+}
+
+func sameForAllThreads(t *testing.T, s ConvShape) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(3, 4))
+	nx, nw, ny := s.lengths()
+	x, w, dy := gaussians(rng, nx), gaussians(rng, nw), gaussians(rng, ny)
+	var want [3][]float32
+	for _, threads := range []int{1, 2, 3} {
+		pool := NewPool(threads)
+		var ws Workspace[float32]
+		c := NewConv(s, &ws)
+		got := [3][]float32{make([]float32, ny), make([]float32, nx), make([]float32, nw)}
+		c.Forward(pool, x, w, nil, got[0])
+		c.InputGrad(pool, dy, w, got[1], 0)
+		c.WeightGrad(pool, x, dy, got[2], 0)
+		pool.Close()
+		for i := range got {
+			if want[i] == nil {
+				want[i] = got[i]
 			}
+			sameSlices(t, fmt.Sprintf("%+v, result %d with %d threads", s, i, threads), got[i], want[i])
 		}
 	}
 }
@@ -294,7 +300,7 @@ func TestForwardMemory(t *testing.T) {
 	defer pool.Close()
 	var all WorkspaceMemory
 	var shared Workspace[float32]
-	for _, s := range convCases() {
+	for _, s := range slices.Concat(convCases(), depthwiseCases()) {
 		nx, nw, ny := s.lengths()
 		x, w, y := make([]float32, nx), make([]float32, nw), make([]float32, ny)
 		var ws Workspace[float32]
