@@ -58,8 +58,10 @@ func TestAlignByRecordedActivations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			recordActivations(t, "act-a.safetensors", same, tt.sites...)
 			recordActivations(t, "act-b.safetensors", order, tt.sites...)
-			args := append([]string{"align", "a.safetensors", "b.safetensors", "-o", "ba.safetensors", "--method", "activation", "--alignment-out", "p.json",
-				"--activations", "act-a.safetensors,act-b.safetensors"}, tt.flags...)
+			args := append([]string{
+				"align", "a.safetensors", "b.safetensors", "-o", "ba.safetensors", "--method", "activation", "--alignment-out", "p.json",
+				"--activations", "act-a.safetensors,act-b.safetensors",
+			}, tt.flags...)
 			if code, _, stderr := quiet(1<<30, args...); code != exitDone {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
