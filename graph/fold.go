@@ -497,8 +497,11 @@ func (f *folding) computeFloats() *tensor.Tensor {
 	return nil
 }
 
-// castFloats cuts fractions off; what no integer can hold is not folded.
+// castFloats cuts fractions off; what no integer can hold is not folded, and no float is made narrower: an engine may compute in the wider type.
 func (f *folding) castFloats(v []float64) *tensor.Tensor {
+	if f.dtype == tensor.F32 && f.in[0].DType() == tensor.F64 {
+		return nil
+	}
 	if f.dtype.IsFloat() {
 		return f.storeFloats(v)
 	}

@@ -134,6 +134,9 @@ func (g *Graph) apply(c *call, values map[string]Value, used map[string]bool, f 
 			}
 			continue
 		}
+		if name == "" {
+			continue
+		}
 		v := outs[i]
 		v.Name, v.Shape = name, slices.Clip(v.Shape)
 		if err := v.Shape.validate(leastExtent(c.node, v.DType)); err != nil {

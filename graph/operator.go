@@ -15,6 +15,8 @@ type operator struct {
 	// infer gives the values of the outputs, in order; names are filled in by the caller. It may return fewer than the node has: what is left
 	// over must not be used by anybody.
 	infer func(*call) ([]Value, error)
+	// optional says that the first output may be absent.
+	optional bool
 }
 
 // arity is the least and greatest number of inputs or outputs. Of the inputs, the first min must not be absent.
@@ -42,8 +44,8 @@ func (a arity) String() string {
 }
 
 // operators is the registry: one map per family of operators, each in a file of its own.
-var operators = union(elementwiseOperators, indexOperators, linearOperators, normalisationOperators, partOperators, reduceOperators,
-	shapeOperators, windowOperators)
+var operators = union(attentionOperators, contractionOperators, elementwiseOperators, indexOperators, linearOperators, normalisationOperators,
+	partOperators, recurrentOperators, reduceOperators, shapeOperators, spatialOperators, windowOperators)
 
 func union(families ...map[string]operator) map[string]operator {
 	all := map[string]operator{}

@@ -119,7 +119,7 @@ func (op operator) check(n *Node) error {
 	if len(n.Outputs) < op.outputs.min || len(n.Outputs) > op.outputs.max {
 		return fmt.Errorf("%d outputs, not %s", len(n.Outputs), op.outputs)
 	}
-	if n.Outputs[0] == "" {
+	if n.Outputs[0] == "" && !op.optional {
 		return errors.New("the first output has no name")
 	}
 	for _, name := range sortedKeys(n.Attrs) {

@@ -41,11 +41,14 @@ func newNetwork[T Float](g *graph.Graph, keep, visit []string) (*network[T], err
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
+	g, err := g.Lowered()
+	if err != nil {
+		return nil, err
+	}
 	n := &network[T]{graph: g, operators: operators[T](), floats: map[string][]T{}, pinned: map[string]bool{}, visited: map[string]bool{}}
 	if err := n.knowsOperators(); err != nil {
 		return nil, err
 	}
-	var err error
 	if n.values, err = g.InferShapes(); err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func operators[T Float]() map[string]operator[T] {
 	for _, family := range []map[string]operator[T]{
 		unaryOperators[T](), binaryOperators[T](), linearOperators[T](), convOperators[T](), softmaxOperators[T](), normalisationOperators[T](),
 		planeNormOperators[T](), poolOperators[T](), shapeOperators[T](), partOperators[T](), reduceOperators[T](), dropoutOperators[T](),
-		compareOperators[T](), indexOperators[T](), makeOperators[T](),
+		compareOperators[T](), indexOperators[T](), makeOperators[T](), spatialOperators[T](), contractionOperators[T](), recurrentOperators[T](),
 	} {
 		for name, op := range family {
 			all[name] = op

@@ -93,6 +93,12 @@ func evaluate(t *testing.T, n *graph.Node, in []array, shape []int, batchStatist
 	if out, ok := referenceIndex(n, in, shape); ok {
 		return out
 	}
+	if out, ok := referenceSpatial(n, in, shape); ok {
+		return out
+	}
+	if out, ok := referenceFunction(n, in, shape); ok {
+		return out
+	}
 	if f, ok := referenceUnary(n); ok {
 		return generate(shape, func(i []int) float64 { return f(in[0].at(i)) })
 	}

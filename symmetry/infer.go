@@ -61,6 +61,10 @@ func Infer(g *graph.Graph, params ...map[string]*tensor.Tensor) (*Symmetry, erro
 	if err := g.Validate(); err != nil {
 		return nil, fmt.Errorf("symmetry: %w", err)
 	}
+	g, err := g.Lowered()
+	if err != nil {
+		return nil, fmt.Errorf("symmetry: %w", err)
+	}
 	shapes, err := g.PartialShapes()
 	if err != nil {
 		return nil, fmt.Errorf("symmetry: %w", err)
