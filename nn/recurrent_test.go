@@ -14,7 +14,6 @@ import (
 type sequence struct {
 	op      string
 	linear  bool
-	x       [][]float64 // [T][I]
 	w, r    [][]float64 // [G·H][I], [G·H][H]
 	wb, rb  []float64
 	p       []float64 // [3·H], or nil
