@@ -8,6 +8,17 @@ import (
 	"github.com/rebasin/rebasin/tensor"
 )
 
+// ParamsOf are the tensors that the graph runs on. Files hold others beside them, as the counters of PyTorch's batch normalisations.
+func ParamsOf(g *graph.Graph, tensors map[string]*tensor.Tensor) map[string]*tensor.Tensor {
+	out := make(map[string]*tensor.Tensor, len(g.Params))
+	for _, p := range g.Params {
+		if t, ok := tensors[p.Name]; ok {
+			out[p.Name] = t
+		}
+	}
+	return out
+}
+
 // Activations runs two sets of parameters of one graph on the same inputs and hands out the values at sites: the source of activation matching.
 type Activations struct {
 	Graph   *graph.Graph
@@ -76,7 +87,7 @@ func (s *Activations) engine(sites []string, params map[string]*tensor.Tensor) (
 	if err != nil {
 		return nil, err
 	}
-	if err := e.SetParams(params); err != nil {
+	if err := e.SetParams(ParamsOf(s.Graph, params)); err != nil {
 		e.Close()
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 // Objective is the mean cross-entropy of a network on training data, with its gradient: what the straight-through estimator descends on. Close it.
 type Objective struct {
+	graph   *graph.Graph
 	engine  *nn.Engine[float32]
 	runner  *eval.Runner
 	data    eval.Data
@@ -45,7 +46,7 @@ func NewObjective(g *graph.Graph, data, scored eval.Data, batch int, seed uint64
 	}
 	batch = min(batch, data.Len())
 	return &Objective{
-		engine: e, runner: r, data: data, scored: scored, batch: batch, seed: seed, epoch: -1,
+		graph: g, engine: e, runner: r, data: data, scored: scored, batch: batch, seed: seed, epoch: -1,
 		x: make([]float32, batch*eval.SampleSize(data)), labels: make([]int32, batch), dlogits: make([]float32, batch*data.Classes()),
 	}, nil
 }
@@ -67,7 +68,7 @@ func (o *Objective) Gradient(ctx context.Context, step int, params, grad map[str
 	}
 	at := step % perEpoch * o.batch
 	o.data.Fill(o.order[at:at+o.batch], o.x, o.labels)
-	if err := o.engine.SetParams(params); err != nil {
+	if err := o.engine.SetParams(eval.ParamsOf(o.graph, params)); err != nil {
 		return 0, err
 	}
 	logits, err := o.engine.Forward(o.x, o.batch)
@@ -81,7 +82,7 @@ func (o *Objective) Gradient(ctx context.Context, step int, params, grad map[str
 	if err := o.engine.Backward(o.dlogits); err != nil {
 		return 0, err
 	}
-	for _, spec := range o.engine.Specs() {
+	for _, spec := range o.engine.Specs() { // the gradient of tensors that the graph does not know stays as it is
 		copy(tensor.Of[float32](grad[spec.Name]), o.engine.Grads()[spec.Offset:spec.Offset+spec.Len])
 	}
 	return sum / float64(o.batch), nil
@@ -89,7 +90,7 @@ func (o *Objective) Gradient(ctx context.Context, step int, params, grad map[str
 
 // Score returns the mean loss on the fixed subset.
 func (o *Objective) Score(ctx context.Context, params map[string]*tensor.Tensor) (float64, error) {
-	if err := o.runner.SetParams(params); err != nil {
+	if err := o.runner.SetParams(eval.ParamsOf(o.graph, params)); err != nil {
 		return 0, err
 	}
 	m, err := o.runner.Evaluate(ctx, o.scored)

@@ -153,8 +153,12 @@ func TestObjectiveBatches(t *testing.T) {
 	ctx := context.Background()
 	data := newBlobs(23, 3, 5, 6)
 	g, params := smooth(t, 0)
+	params["counter"] = tensor.New(tensor.I64, nil) // files hold tensors that the graph does not know
 	o := mustObjective(t, g, data, newBlobs(3, 3, 5, 6), 5)
 	grad := newGrad(params)
+	if _, err := o.Score(ctx, params); err != nil {
+		t.Fatal(err)
+	}
 	batch := func(step int) []int {
 		data.asked = nil
 		if _, err := o.Gradient(ctx, step, params, grad); err != nil {
