@@ -1,7 +1,7 @@
 # `go test ./...` needs nothing of this. `make check` is everything else that has to hold before a change goes in.
 
 GO ?= go
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 
 # Linters live in a module of their own, so that the product's go.mod names what the product needs.
 TOOL = $(GO) tool -modfile=tools/go.mod
