@@ -466,3 +466,77 @@ func TestActivationsErrors(t *testing.T) {
 		})
 	}
 }
+
+// TestEnsemble compares with probabilities that are averaged by hand, and with one network alone.
+func TestEnsemble(t *testing.T) {
+	const classes = 3
+	r := identity(t, classes)
+	data := &samples{size: classes, classes: classes, x: []float32{2, 0, 0, 0, 1, 0, 0, 0, 3}, labels: []int32{0, 2, 2}}
+	alone, err := r.Report(t.Context(), data, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := r.Ensemble(t.Context(), data, 2, 3, func(int) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(same.Loss-alone.Loss) > 1e-6 || same.Accuracy != alone.Accuracy || same.TopK != alone.TopK || same.Bins[0].Count != alone.Bins[0].Count {
+		t.Errorf("three times the same network: %+v, alone %+v", same, alone)
+	}
+
+	// Two networks: W turns the first class's logit around.
+	b := graph.NewBuilder("scale")
+	x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(classes))
+	b.Output(b.Mul("y", x, b.Param("w", classes)))
+	g, err := b.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := runner(t, g, 1)
+	weights := [][]float32{{1, 1, 1}, {-1, 2, 1}}
+	got, err := two.Ensemble(t.Context(), data, 2, 2, func(i int) error { copy(two.Theta(), weights[i]); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss := 0.0
+	for i, label := range data.labels {
+		p := 0.0
+		for _, w := range weights {
+			sum := 0.0
+			for c := range classes {
+				sum += math.Exp(float64(w[c] * data.x[i*classes+c]))
+			}
+			p += math.Exp(float64(w[label]*data.x[i*classes+int(label)])) / sum / 2
+		}
+		loss -= math.Log(p) / 3
+	}
+	if math.Abs(got.Loss-loss) > 1e-6 {
+		t.Errorf("loss %v, by hand %v", got.Loss, loss)
+	}
+	if _, err := two.Ensemble(t.Context(), data, 2, 0, nil); err == nil {
+		t.Error("an ensemble of none was measured")
+	}
+}
+
+// TestBins checks that bins hold all samples and make up the calibration error.
+func TestBins(t *testing.T) {
+	const classes = 4
+	r := identity(t, classes)
+	data := randomSamples(333, classes, classes, 5)
+	data.x[0] = float32(math.NaN())
+	rep, err := r.Report(t.Context(), data, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, ece := 0, 0.0
+	for i, b := range rep.Bins {
+		count += b.Count
+		ece += float64(b.Count) / 333 * math.Abs(b.Accuracy-b.Confidence)
+		if b.Count > 0 && i > 0 && (b.Confidence < float64(i)/eval.CalibrationBins-1e-6 || b.Confidence > float64(i+1)/eval.CalibrationBins+1e-6) {
+			t.Errorf("bin %d has mean confidence %v", i, b.Confidence)
+		}
+	}
+	if count != 333 || math.Abs(ece-rep.CalibrationError) > 1e-9 {
+		t.Errorf("%d samples, error %v of the bins, %v reported", count, ece, rep.CalibrationError)
+	}
+}

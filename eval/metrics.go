@@ -19,6 +19,16 @@ type Report struct {
 	// CalibrationError is the expected calibration error over [CalibrationBins] bins of confidence, the greatest probability of a sample:
 	// Σ n_b/n |accuracy_b - confidence_b|. A sample whose probabilities are not finite has confidence 0 and is no hit.
 	CalibrationError float64
+	// Bins are what it is made of: bin b has the samples of confidence above b/[CalibrationBins] up to (b+1)/[CalibrationBins].
+	Bins [CalibrationBins]Bin
+}
+
+// Bin is the samples of one bin of confidence.
+type Bin struct {
+	Count int `json:"count"`
+	// Confidence and Accuracy are means over them, 0 where there are none.
+	Confidence float64 `json:"confidence"`
+	Accuracy   float64 `json:"accuracy"`
 }
 
 // CalibrationBins is the number of equal-width bins of confidence, as in Guo, Pleiss, Sun, Weinberger 2017, On Calibration of Modern Neural
@@ -39,6 +49,7 @@ func rank(logits []float32, label int) int {
 // calibration gathers confidence and hits in bins.
 type calibration struct {
 	samples          int
+	count            [CalibrationBins]int
 	confidence, hits [CalibrationBins]float64 // sums over the samples of a bin
 }
 
@@ -56,10 +67,12 @@ func (b *calibration) add(logits []float32, label int) {
 	}
 	p := 1 / sum
 	if !(p > 0) {
-		return // adds nothing to either sum of the first bin
+		b.count[0]++ // and nothing to either sum of the first bin
+		return
 	}
 	// Bins are (i/B, (i+1)/B].
 	bin := min(max(int(math.Ceil(p*CalibrationBins))-1, 0), CalibrationBins-1)
+	b.count[bin]++
 	b.confidence[bin] += p
 	if best == label {
 		b.hits[bin]++
@@ -73,4 +86,13 @@ func (b *calibration) err() float64 {
 		sum += math.Abs(b.hits[i] - b.confidence[i])
 	}
 	return sum / float64(b.samples)
+}
+
+func (b *calibration) bins() (out [CalibrationBins]Bin) {
+	for i, n := range b.count {
+		if out[i].Count = n; n > 0 {
+			out[i].Confidence, out[i].Accuracy = b.confidence[i]/float64(n), b.hits[i]/float64(n)
+		}
+	}
+	return out
 }

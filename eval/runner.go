@@ -2,7 +2,10 @@ package eval
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/nn"
@@ -82,30 +85,95 @@ func (m *Metrics) divide() {
 
 // Report returns the full measurement, with the top k classes counted (k is cut to the number of classes; 0 means 5).
 func (r *Runner) Report(ctx context.Context, d Data, k int) (Report, error) {
+	rep := newReporter(d.Classes(), k)
+	if err := r.each(ctx, d, rep.add); err != nil {
+		return Report{}, err
+	}
+	return rep.report(), nil
+}
+
+// Ensemble is the full measurement of several networks that predict together: the mean of their probabilities (Lakshminarayanan, Pritzel, Blundell
+// 2017, arXiv:1612.01474). use gives the runner the parameters of each network in turn. Memory: one float64 for each sample and class.
+func (r *Runner) Ensemble(ctx context.Context, d Data, k, networks int, use func(i int) error) (Report, error) {
+	if networks < 1 {
+		return Report{}, errors.New("eval: an ensemble of no networks")
+	}
+	classes := d.Classes()
+	sums := make([]float64, d.Len()*classes)
+	rep := newReporter(classes, k)
+	var mean []float32
+	for i := range networks {
+		if err := use(i); err != nil {
+			return Report{}, err
+		}
+		at := 0
+		err := r.each(ctx, d, func(logits []float32, labels []int32) error {
+			addProbabilities(sums[at:at+len(logits)], logits, classes)
+			if i == networks-1 {
+				// The logarithm of a mean of probabilities is a logit of it.
+				mean = slices.Grow(mean[:0], len(logits))[:len(logits)]
+				for j := range mean {
+					mean[j] = float32(math.Log(sums[at+j] / float64(networks)))
+				}
+				if err := rep.add(mean, labels); err != nil {
+					return err
+				}
+			}
+			at += len(logits)
+			return nil
+		})
+		if err != nil {
+			return Report{}, err
+		}
+	}
+	return rep.report(), nil
+}
+
+// addProbabilities adds the softmax of each row.
+func addProbabilities(sums []float64, logits []float32, classes int) {
+	for at := 0; at < len(logits); at += classes {
+		row := logits[at : at+classes]
+		top, total := float64(slices.Max(row)), 0.0
+		for _, z := range row {
+			total += math.Exp(float64(z) - top)
+		}
+		for c, z := range row {
+			sums[at+c] += math.Exp(float64(z)-top) / total
+		}
+	}
+}
+
+// reporter gathers a Report.
+type reporter struct {
+	rep     Report
+	classes int
+	bins    calibration
+	hits    int
+}
+
+func newReporter(classes, k int) *reporter {
 	if k <= 0 {
 		k = defaultTopK
 	}
-	classes := d.Classes()
-	rep := Report{K: min(k, classes)}
-	var bins calibration
-	hits := 0
-	err := r.each(ctx, d, func(logits []float32, labels []int32) error {
-		rep.add(logits, labels, classes)
-		for i, label := range labels {
-			row := logits[i*classes : (i+1)*classes]
-			if rank(row, int(label)) < rep.K {
-				hits++
-			}
-			bins.add(row, int(label))
+	return &reporter{rep: Report{K: min(k, classes)}, classes: classes}
+}
+
+func (r *reporter) add(logits []float32, labels []int32) error {
+	r.rep.add(logits, labels, r.classes)
+	for i, label := range labels {
+		row := logits[i*r.classes : (i+1)*r.classes]
+		if rank(row, int(label)) < r.rep.K {
+			r.hits++
 		}
-		return nil
-	})
-	if err != nil {
-		return Report{}, err
+		r.bins.add(row, int(label))
 	}
-	rep.divide()
-	rep.TopK, rep.CalibrationError = float64(hits)/float64(rep.Count), bins.err()
-	return rep, nil
+	return nil
+}
+
+func (r *reporter) report() Report {
+	r.rep.divide()
+	r.rep.TopK, r.rep.CalibrationError, r.rep.Bins = float64(r.hits)/float64(r.rep.Count), r.bins.err(), r.bins.bins()
+	return r.rep
 }
 
 // Logits runs the network on the data in batches, in order, and hands each to visit, row-major [batch, classes]; the slice is valid during the
