@@ -24,9 +24,6 @@ type trainOptions struct {
 	Training train.Config `json:"training"`
 	// Checkpoints are epochs after which the network is kept, too.
 	Checkpoints []int `json:"checkpoints,omitempty"`
-	// FLOPs of training on one sample, and samples, for estimates.
-	FLOPs   float64 `json:"-"`
-	Samples int     `json:"-"`
 }
 
 // Trained is the result of a training.
@@ -74,7 +71,9 @@ func (l *Lab) runTrain(ctx context.Context, job *task.Job) error {
 	}
 	r, err := train.Run(ctx, g, initial, data, o.Training, train.Options{
 		Threads: job.Threads, Subject: subject, Resume: resume, CheckpointEpochs: o.Checkpoints,
-		Progress: func(e train.Event) { job.Progress(e.Step, e.Steps, fmt.Sprintf("epoch %d, loss %.4f", e.Epoch, e.Loss)) },
+		Progress: func(e train.Event) {
+			job.Progress(e.Step, e.Steps, fmt.Sprintf("epoch %d, loss %.4f", e.Epoch, e.Loss))
+		},
 		// Checkpoints lie in the scratch folder until the training ends, since the artifact's folder does not outlive an interruption.
 		Checkpoint: func(epoch int, p map[string]*tensor.Tensor) error {
 			return save(filepath.Join(job.Scratch, epochFile(epoch)), p)

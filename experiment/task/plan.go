@@ -68,6 +68,9 @@ func (p *Plan) Add(kind *Kind, label string, options any, needs ...*Task) (*Task
 	return t, nil
 }
 
+// Environment is what [NewPlan] was given.
+func (p *Plan) Environment() string { return p.environment }
+
 // Tasks are the tasks in an order in which they can be done.
 func (p *Plan) Tasks() []*Task { return p.tasks }
 

@@ -51,8 +51,11 @@ func (s *Store) noteTime(t *Task, took time.Duration, threads int) error {
 }
 
 // Timings reads how long tasks took, the last time that each was done.
-func (s *Store) Timings() (map[string]Timing, error) {
-	f, err := os.Open(filepath.Join(s.dir, timingFile))
+func (s *Store) Timings() (map[string]Timing, error) { return ReadTimings(s.dir) }
+
+// ReadTimings is [Store.Timings] of the store in a folder, which may be at work.
+func ReadTimings(dir string) (map[string]Timing, error) {
+	f, err := os.Open(filepath.Join(dir, timingFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -122,4 +125,10 @@ func (s *Store) rates() (map[string]float64, error) {
 		}
 	}
 	return rates, nil
+}
+
+// Exists tells whether the store in a folder, which may be at work, has an artifact; its files are not checked.
+func Exists(dir, key string) bool {
+	_, err := os.Stat(filepath.Join(dir, artifactsDir, key))
+	return err == nil
 }

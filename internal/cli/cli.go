@@ -85,7 +85,7 @@ Hayase, Srinivasa, "Git Re-Basin: Merging Models modulo Permutation Symmetries"
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	f.IntVar(&a.threads, "threads", 0, "threads to use; 0 is one for each processor. Results do not depend on it")
 	f.StringVar(&a.dataDir, "data-dir", "", "folder with data sets, looked in first")
-	root.AddCommand(a.demo(), a.train(), a.align(), a.merge(), a.interpolate(), a.eval(), a.inspect(), a.convert(), a.symmetries(), a.verify(), a.bench(), a.completion())
+	root.AddCommand(a.demo(), a.train(), a.align(), a.merge(), a.interpolate(), a.eval(), a.inspect(), a.convert(), a.symmetries(), a.verify(), a.bench(), a.experiment(), a.completion())
 	root.SetHelpCommand(a.help())
 	return root
 }

@@ -1,0 +1,66 @@
+package experiment
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/rebasin/rebasin/experiment/task"
+)
+
+// RunStatus is how far a run is.
+type RunStatus struct {
+	Name, Experiment string
+	// Artifacts of the run, and how many of them are done.
+	Artifacts, Done int
+	// Records of a finished run.
+	Records int
+	// Seconds that its tasks took, one after the other.
+	Seconds float64
+}
+
+// Status looks at all runs in a folder of experiments. It needs no lock, so that a run at work can be watched.
+func Status(dir string) ([]RunStatus, error) {
+	names, err := RunNames(dir)
+	if err != nil {
+		return nil, err
+	}
+	times, err := task.ReadTimings(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []RunStatus
+	for _, name := range names {
+		s := RunStatus{Name: name}
+		keys, err := runKeys(RunDir(dir, name))
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			if s.Artifacts++; task.Exists(dir, k) {
+				s.Done++
+			}
+			s.Seconds += times[k].Seconds
+		}
+		r, err := ReadRun(RunDir(dir, name))
+		if err != nil && !errors.Is(err, ErrNotFinished) {
+			return nil, err
+		}
+		if r != nil {
+			s.Records, s.Experiment = len(r.Records), r.Spec.Experiment
+		} else if spec, err := readSpecFile(filepath.Join(RunDir(dir, name), specFile)); err == nil {
+			s.Experiment = spec.Experiment
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func readSpecFile(path string) (*Spec, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readSpec(f)
+}
