@@ -149,8 +149,12 @@ func (s *Spec) Check() error {
 		field             string
 		value, least, top int
 	}{
-		{"pairs", s.Pairs, 0, maxPairs}, {"points", s.Points, 0, maxPoints}, {"samples", s.Samples, 0, maxEpochs * 1024},
-		{"steps", s.Steps, 0, maxEpochs}, {"repair_samples", s.RepairSamples, 0, maxEpochs * 1024}, {"draws", s.Draws, 0, maxDraws},
+		{"pairs", s.Pairs, 0, maxPairs},
+		{"points", s.Points, 0, maxPoints},
+		{"samples", s.Samples, 0, maxEpochs * 1024},
+		{"steps", s.Steps, 0, maxEpochs},
+		{"repair_samples", s.RepairSamples, 0, maxEpochs * 1024},
+		{"draws", s.Draws, 0, maxDraws},
 	} {
 		if n.value < n.least || n.value > n.top {
 			return fmt.Errorf("experiment: %s: %d is not from %d to %d", n.field, n.value, n.least, n.top)
