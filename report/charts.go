@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -26,18 +27,49 @@ type CurveOptions struct {
 // and 4 of Ainsworth, Hayase, Srinivasa (2023), Git Re-Basin, arXiv 2209.04836. Test data is solid, training data dashed.
 // Curves named naive, activation, weight and ste look the same in every figure. It is an error if there is no point to draw.
 func CurveFigure(opt CurveOptions, curves []landscape.Curve) (*Figure, error) {
-	runs := make([]run, len(curves))
+	runs := make([]SeedCurves, len(curves))
+	for i, c := range curves {
+		runs[i] = SeedCurves{Name: c.Name, Seeds: curves[i : i+1]}
+	}
+	return SeedCurveFigure(opt, runs)
+}
+
+// SeedCurves are the curves of one method between several pairs of models, which differ in their seeds only.
+type SeedCurves struct {
+	Name  string
+	Seeds []landscape.Curve // measured at the same λ
+}
+
+// SeedCurveFigure is [CurveFigure] for several seeds: lines are means over the seeds, bands one standard error of the mean to
+// either side. It is an error if there is no point to draw, or if the curves of a method differ in their λ.
+func SeedCurveFigure(opt CurveOptions, curves []SeedCurves) (*Figure, error) {
+	title, caption := orElse(opt.Title, "Loss and accuracy between the models"), opt.Caption
+	runs, seeds := make([]run, len(curves)), 0
 	for i, c := range curves {
 		r := run{name: c.Name}
-		for _, p := range c.Points {
-			r.x = append(r.x, p.Lambda)
-			r.train, r.test = append(r.train, &p.Train), append(r.test, &p.Test)
+		for k, seed := range c.Seeds {
+			if len(seed.Points) != len(c.Seeds[0].Points) {
+				return nil, fmt.Errorf("report: figure %q: %s: seed %d has %d points, the first %d",
+					title, c.Name, k, len(seed.Points), len(c.Seeds[0].Points))
+			}
+			for j, p := range seed.Points {
+				if k == 0 {
+					r.x = append(r.x, p.Lambda)
+					r.train, r.test = append(r.train, nil), append(r.test, nil)
+				}
+				if p.Lambda != r.x[j] {
+					return nil, fmt.Errorf("report: figure %q: %s: seed %d has λ = %g, the first %g", title, c.Name, k, p.Lambda, r.x[j])
+				}
+				r.train[j], r.test[j] = append(r.train[j], p.Train), append(r.test[j], p.Test)
+			}
 		}
-		runs[i] = r
+		runs[i], seeds = r, max(seeds, len(c.Seeds))
 	}
-	title, caption := orElse(opt.Title, "Loss and accuracy between the models"), opt.Caption
 	if caption == "" {
 		caption = "Mixtures (1−λ)A + λπ(B) of the two models, measured at every λ. " + readingLines
+		if seeds > 1 {
+			caption += fmt.Sprintf(" Lines are means over %d seeds, bands one standard error to either side.", seeds)
+		}
 	}
 	ticks := lambdaTicks(orElse(opt.EndLabels[0], "model A"), orElse(opt.EndLabels[1], "π(model B)"))
 	return metricsFigure(title, caption, "λ", ticks, opt.Scale, opt.LossOnly, runs)
@@ -85,7 +117,7 @@ func TrainingFigure(opt TrainingOptions, histories []History) (*Figure, error) {
 		r := run{name: h.Name}
 		for _, e := range h.Epochs {
 			r.x = append(r.x, e.Epoch)
-			r.train, r.test = append(r.train, e.Train), append(r.test, e.Test)
+			r.train, r.test = append(r.train, one(e.Train)), append(r.test, one(e.Test))
 		}
 		runs[i] = r
 	}
@@ -96,11 +128,19 @@ func TrainingFigure(opt TrainingOptions, histories []History) (*Figure, error) {
 	return metricsFigure(title, caption, "epoch", plot.TickerFunc(integerTicks), opt.Scale, false, runs)
 }
 
-// run is a named sequence of measurements; nil ones are missing.
+// one is a measurement that may be missing.
+func one(m *eval.Metrics) []eval.Metrics {
+	if m == nil {
+		return nil
+	}
+	return []eval.Metrics{*m}
+}
+
+// run is a named sequence of measurements, each of one or more seeds; empty ones are missing.
 type run struct {
 	name        string
 	x           []float64
-	train, test []*eval.Metrics
+	train, test [][]eval.Metrics
 }
 
 // metricsFigure is a panel of losses, and one of accuracies unless lossOnly.
@@ -110,12 +150,12 @@ func metricsFigure(title, caption, xLabel string, ticks plot.Ticker, scale Scale
 		names[i] = r.name
 	}
 	looks := assignLooks(names)
-	loss := linePanel{xLabel: xLabel, yLabel: "loss (nats)", xTicks: ticks, limit: math.Inf(1)}
-	accuracy := linePanel{xLabel: xLabel, yLabel: "accuracy (%)", xTicks: ticks, limit: 100}
+	loss := linePanel{xLabel: xLabel, yLabel: "loss (nats)", xTicks: ticks, xRange: noBounds(), limit: math.Inf(1)}
+	accuracy := linePanel{xLabel: xLabel, yLabel: "accuracy (%)", xTicks: ticks, xRange: noBounds(), limit: 100}
 	var anyTrain, anyTest bool
 	for _, dashed := range []bool{true, false} { // the solid lines on top
 		for i, r := range runs {
-			s := series{name: label(r.name), look: looks[i], dashed: dashed, detail: "test"}
+			s := series{name: label(r.name), look: looks[i], dashed: dashed, detail: "test", band: true}
 			metrics := r.test
 			if dashed {
 				s.detail, metrics = "train", r.train
@@ -124,11 +164,12 @@ func metricsFigure(title, caption, xLabel string, ticks plot.Ticker, scale Scale
 			}
 			l, a := s, s
 			for k, m := range metrics {
-				if m == nil {
-					continue
+				var losses, accuracies []float64
+				for _, seed := range m {
+					losses, accuracies = append(losses, seed.Loss), append(accuracies, 100*seed.Accuracy)
 				}
-				l.x, l.y = append(l.x, r.x[k]), append(l.y, m.Loss)
-				a.x, a.y = append(a.x, r.x[k]), append(a.y, 100*m.Accuracy)
+				l.add(r.x[k], losses)
+				a.add(r.x[k], accuracies)
 			}
 			if len(l.x) == 0 {
 				continue
@@ -165,7 +206,7 @@ func newLineFigure(title, caption string, panels []linePanel, legend []entry) *F
 	for _, p := range panels {
 		alt = append(alt, p.describe())
 	}
-	return &Figure{Title: title, Caption: caption, Alt: strings.Join(alt, " "), content: &lineFigure{panels, legend}}
+	return &Figure{Title: title, Caption: caption, Alt: strings.Join(alt, " "), content: &lineFigure{panels: panels, legend: legend}}
 }
 
 // bounds are those of all values of the panel.
@@ -175,11 +216,33 @@ func (p *linePanel) bounds() bounds {
 		for _, y := range s.y {
 			b.include(y)
 		}
+		for _, values := range s.seeds {
+			if s.band {
+				break // not drawn
+			}
+			for _, v := range values {
+				b.include(v)
+			}
+		}
+	}
+	for _, l := range p.lines {
+		b.include(l.Y)
+	}
+	for _, m := range p.marks {
+		b.include(m.Y)
 	}
 	return b
 }
 
-func (p *linePanel) drawable() bool { return !p.bounds().empty() }
+// drawable tells whether any series has a value.
+func (p *linePanel) drawable() bool {
+	for _, s := range p.series {
+		if slices.ContainsFunc(s.y, finite) {
+			return true
+		}
+	}
+	return false
+}
 
 // Trace is the course of an iterative method: Objective[i] is the value after i steps, so the first is the start's.
 type Trace struct {
@@ -199,7 +262,7 @@ type TraceOptions struct {
 func TraceFigure(opt TraceOptions, traces []Trace) (*Figure, error) {
 	title := orElse(opt.Title, "Objective by sweep")
 	panel := linePanel{
-		xLabel: orElse(opt.XLabel, "sweep"), yLabel: orElse(opt.YLabel, "objective"),
+		xLabel: orElse(opt.XLabel, "sweep"), yLabel: orElse(opt.YLabel, "objective"), xRange: noBounds(),
 		xTicks: plot.TickerFunc(integerTicks), limit: math.Inf(1),
 	}
 	names := make([]string, len(traces))

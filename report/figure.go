@@ -26,7 +26,15 @@ type Figure struct {
 type content interface {
 	size(layout) (width, height vg.Length)
 	draw(draw.Canvas, layout)
-	tables() []Table
+	tables() []Table // for readers
+	data() Table     // for programs: all numbers, as exact as they are
+}
+
+// Data returns the numbers behind the figure, as exact as they are: a row for each value.
+func (f *Figure) Data() Table {
+	t := f.content.data()
+	t.Caption = f.Title
+	return t
 }
 
 // layout says how much room there is.

@@ -301,8 +301,11 @@ var viridis = []color.RGBA{
 }
 
 // bandColour is the colour of the i-th band from below.
-func bandColour(i int) color.RGBA {
-	t := float64(i) / (bands - 1) * float64(len(viridis)-1)
+func bandColour(i int) color.RGBA { return viridisAt(float64(i) / (bands - 1)) }
+
+// viridisAt is the colour at t, from 0 to 1.
+func viridisAt(t float64) color.RGBA {
+	t *= float64(len(viridis) - 1)
 	k := min(int(t), len(viridis)-2)
 	mix := func(a, b uint8) uint8 { return uint8(math.Round(float64(a) + (t-float64(k))*(float64(b)-float64(a)))) }
 	a, b := viridis[k], viridis[k+1]
@@ -366,4 +369,15 @@ func (f *planeFigure) tables() []Table {
 		t.Rows = append(t.Rows, []string{f.labels[i], value(c[0]), value(c[1]), value(f.pick(f.nearest(c)).Loss)})
 	}
 	return []Table{t}
+}
+
+// data returns the loss of every point of the grid.
+func (f *planeFigure) data() Table {
+	t := Table{Header: []string{"x", "y", f.name}}
+	for r, y := range f.plane.Y {
+		for k, x := range f.plane.X {
+			t.Rows = append(t.Rows, []string{exact(x), exact(y), exact(f.pick(f.plane.Grid[r][k]).Loss)})
+		}
+	}
+	return t
 }

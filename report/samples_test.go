@@ -139,3 +139,151 @@ func sampleDocument() Document {
 		},
 	}
 }
+
+// sampleSeeds are values around a mean, the same every time.
+func sampleSeeds(mean, spread float64, n int) []float64 {
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = mean + spread*math.Sin(float64(3*i+1)+mean*7)
+	}
+	return out
+}
+
+// sampleSeedCurves are sampleCurves of three seeds.
+func sampleSeedCurves() []SeedCurves {
+	var out []SeedCurves
+	for i, c := range sampleCurves(13) {
+		s := SeedCurves{Name: c.Name}
+		for seed := range 3 {
+			other := landscape.Curve{Name: c.Name}
+			for _, p := range c.Points {
+				f := 1 + .08*math.Sin(float64(5*seed+i)+3*p.Lambda)
+				p.Test.Loss *= f
+				p.Train.Loss *= f
+				p.Test.Accuracy -= .01 * (f - .92)
+				other.Points = append(other.Points, p)
+			}
+			s.Seeds = append(s.Seeds, other)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// sampleWidths are barriers by width, of several architectures.
+func sampleWidths() []SeriesPanel {
+	var out []SeriesPanel
+	for i, name := range []string{"MLP, MNIST", "VGG-16, CIFAR-10", "ResNet20, CIFAR-10"} {
+		p := SeriesPanel{
+			Title: name, XLabel: "width multiplier", YLabel: "barrier (nats)", LogX: true, Ticks: []float64{.5, 1, 2, 4, 8},
+			Lines: []Line{{Y: 0}},
+		}
+		for k, method := range []string{"naive", "weight"} {
+			s := Series{Name: method}
+			for w := .5; w <= 8; w *= 2 {
+				s.Samples = append(s.Samples, Sample{X: w, Y: sampleSeeds((1+float64(i))/(w+float64(k)*3*w), .1/w, 3)})
+			}
+			p.Series = append(p.Series, s)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// sampleMatchers are losses at the midpoint by method, on several pairs.
+func sampleMatchers() SeriesPanel {
+	p := SeriesPanel{
+		XLabel: "method", YLabel: "midpoint accuracy (%)", Limit: 100,
+		Categories: []string{"identity", "activations", "weights", "weights, restarts", "weights from activations", "straight-through", "Frank–Wolfe", "blend", "auto"},
+		Lines:      []Line{{Y: 98.1, Label: "ends"}},
+	}
+	for k, pair := range []string{"MLP on MNIST", "ResNet20 on CIFAR-10", "VGG-16 on CIFAR-10"} {
+		s := Series{Name: pair, Unjoined: true}
+		for i := range p.Categories {
+			s.Samples = append(s.Samples, Sample{X: float64(i), Y: sampleSeeds(74+float64(min(i, 3))*7-float64(k), 1.5, 4)})
+		}
+		p.Series = append(p.Series, s)
+	}
+	return p
+}
+
+// sampleTimes are seconds of matching by width beside published ones.
+func sampleTimes() SeriesPanel {
+	s := Series{Name: "ResNet20"}
+	for w := 1.; w <= 32; w *= 2 {
+		s.Samples = append(s.Samples, Sample{X: w, Y: sampleSeeds(.01*w*w, .001*w*w, 3)})
+	}
+	return SeriesPanel{
+		XLabel: "width multiplier", YLabel: "seconds", LogX: true, Ticks: []float64{1, 2, 4, 8, 16, 32}, Scale: ScaleLog,
+		Series: []Series{s, {Name: "MLP", Samples: []Sample{{1, sampleSeeds(.1, .01, 3)}, {8, sampleSeeds(.7, .01, 3)}}}},
+		Lines:  []Line{{Y: 33, Label: "paper, ResNet50: 33 s"}, {Y: 3, Label: "paper, MLP: 3 s"}},
+		Marks:  []Mark{{X: 32, Y: 194, Label: "paper, ResNet20: 194 s"}},
+	}
+}
+
+func sampleMap() Map {
+	m := Map{
+		RowLabel: "optimiser", ColumnLabel: "learning rate", ValueLabel: "barrier (nats)",
+		Rows: []string{"SGD", "SGD with momentum", "Adam"}, Columns: []string{"1e-4", "3e-4", "1e-3", "3e-3", "1e-2", "3e-2", "1e-1"},
+	}
+	for r := range m.Rows {
+		var row [][]float64
+		var texts []string
+		for k := range m.Columns {
+			values := sampleSeeds(.02*math.Pow(2.3, float64((r-1)*(k-3)))+.01, .004, 3)
+			text := ""
+			if r == 2 && k == 6 {
+				values, text = nil, "did not train"
+			}
+			if r == 0 && k == 0 {
+				values = nil
+			}
+			row, texts = append(row, values), append(texts, text)
+		}
+		m.Values, m.Texts = append(m.Values, row), append(m.Texts, texts)
+	}
+	return m
+}
+
+func sampleReliability() []Reliability {
+	var out []Reliability
+	for i, name := range []string{"model A", "model B", "merged", "ensemble", "trained on everything"} {
+		r := Reliability{Name: name}
+		for b := range 15 {
+			c := (float64(b) + .5) / 15
+			count := 20 + b*b
+			if b < 2 {
+				count = 0
+			}
+			r.Bins = append(r.Bins, ReliabilityBin{c, min(1, max(0, c+.04*float64(i-2)*4*c*(1-c)+.02*math.Sin(float64(3*b+i)))), count})
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// sampleRegions are classifiers between one that is right and one that is wrong in places.
+func sampleRegions() (RegionsOptions, []Region) {
+	var out []Region
+	for _, l := range []float64{0, .25, .5, .75, 1} {
+		out = append(out, Region{
+			Label: []string{"model A", "λ = 0.25", "λ = 0.5", "λ = 0.75", "π(model B)"}[int(4*l)], Detail: "error 0.25",
+			Predict: func(x1, x2 float64) bool { return x1 < 2*l*(1-l) && x2 > -l*(1-l)*(1+x1) },
+		})
+	}
+	return RegionsOptions{Truth: func(x1, x2 float64) bool { return x1 < 0 && x2 > 0 }}, out
+}
+
+// sampleSeedFigures are one of each kind that shows several seeds, or several models.
+func sampleSeedFigures() []*Figure {
+	opt, regions := sampleRegions()
+	return []*Figure{
+		must(SeedCurveFigure(CurveOptions{}, sampleSeedCurves())),
+		must(SeriesFigure(SeriesOptions{Title: "Barrier by width"}, sampleWidths()...)),
+		must(SeriesFigure(SeriesOptions{Title: "Methods"}, sampleMatchers())),
+		must(SeriesFigure(SeriesOptions{Title: "Time of weight matching"}, sampleTimes())),
+		must(MapFigure(MapOptions{Title: "Barrier by optimiser"}, sampleMap())),
+		must(CalibrationFigure(CalibrationOptions{}, sampleReliability())),
+		must(RegionsFigure(opt, regions)),
+	}
+}

@@ -59,7 +59,14 @@ var looks = []look{
 	{purple, diamond{}},
 	{orange, wedge{}},
 	{skyBlue, draw.CircleGlyph{}},
+	{muted, draw.CrossGlyph{}},
+	{blue, draw.RingGlyph{}},
+	{vermillion, draw.SquareGlyph{}},
+	{green, draw.TriangleGlyph{}},
 }
+
+// filledLooks is the number of looks before the first whose colour has been there.
+const filledLooks = 7
 
 // known gives the methods the same look in every figure, whichever of them are shown.
 var known = map[string]look{
@@ -77,15 +84,16 @@ func assignLooks(names []string) []look {
 			taken[l.color] = true
 		}
 	}
-	var free []look
-	for _, l := range looks {
-		if !taken[l.color] {
+	var free, again []look // again: open shapes of colours that are taken
+	for i, l := range looks {
+		switch {
+		case !taken[l.color]:
 			free = append(free, l)
+		case i >= filledLooks:
+			again = append(again, l)
 		}
 	}
-	if len(free) == 0 {
-		free = looks
-	}
+	free = append(free, again...)
 	out := make([]look, len(names))
 	next := 0
 	for i, n := range names {
