@@ -125,22 +125,9 @@ func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *s
 	if err != nil {
 		return 0, fmt.Errorf("match: %w", err)
 	}
-	midpoint := maps.Clone(a)
-	for name, t := range a {
-		if !t.DType().IsFloat() {
-			continue
-		}
-		fa, err := asFloat32(t)
-		if err != nil {
-			return 0, err
-		}
-		fb, err := asFloat32(permuted[name])
-		if err != nil {
-			return 0, err
-		}
-		m := tensor.New(tensor.F32, t.Shape())
-		kernel.Lerp(tensor.Of[float32](m), tensor.Of[float32](fa), tensor.Of[float32](fb), .5)
-		midpoint[name] = m
+	midpoint, err := meanOf(a, permuted, .5)
+	if err != nil {
+		return 0, fmt.Errorf("match: %w", err)
 	}
 	loss, err := judge.Score(ctx, midpoint)
 	if math.IsNaN(loss) {

@@ -17,6 +17,7 @@ import (
 type stack struct {
 	members []string
 	a, b    []float32 // a is read only; b is the permuted copy P·B
+	blocks  []block
 }
 
 // A term is a part of a group's similarity: the sum over the places whose blocks carry the same other groups of
@@ -133,6 +134,7 @@ func joinInto(dst []float32, members []string, p map[string][]float32) {
 
 // add registers an array and everything that stands on it.
 func (d *descent) add(s *stack, blocks []block) error {
+	s.blocks = blocks
 	d.stacks = append(d.stacks, s)
 	for i := range blocks {
 		b := &blocks[i]

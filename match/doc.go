@@ -5,8 +5,12 @@
 //
 //   - [Weights] maximises the inner product <A, P·B> of the parameters by coordinate descent over groups (Algorithm 1 of the paper).
 //   - [Activations] maximises the correlation of what the units do on data, one assignment per group (section 3.1 of the paper).
+//   - [FrankWolfe] maximises the inner product over all groups at once, on doubly stochastic matrices.
 //   - [StraightThrough] minimises the loss at the midpoint of A and P·B by gradient descent through weight matching (Algorithm 2).
 //   - [Auto] runs candidates from cheap to dear and keeps the one whose midpoint has the lowest loss.
+//
+// More than two networks get an alignment each: by turns, each to the mean of the others, from [Many] (Algorithm 3), to a common space from [Cycle],
+// and as a tree of pairs from [Pairwise].
 //
 // The paper is S. K. Ainsworth, J. Hayase, S. Srinivasa, "Git Re-Basin: Merging Models modulo Permutation Symmetries", ICLR 2023,
 // arXiv:2209.04836.

@@ -23,7 +23,7 @@ const (
 	Converged Status = "converged"
 	// SweepLimit: the limit on sweeps was reached while the objective still rose.
 	SweepLimit Status = "sweep limit"
-	// StepLimit: the straight-through estimator ran all its steps, which is how it ends.
+	// StepLimit: all steps were taken. The straight-through estimator ends like this; Frank–Wolfe still rose.
 	StepLimit Status = "step limit"
 	// Solved: one exact assignment per group, nothing iterative.
 	Solved Status = "solved"
@@ -69,7 +69,10 @@ const (
 	StageWeights         = "weight matching" // a step is a sweep; the only one with restarts
 	StageActivations     = "activation matching"
 	StageStraightThrough = "straight-through"
-	StageAuto            = "auto" // a step is a candidate
+	StageAuto            = "auto"        // a step is a candidate
+	StageMany            = "many models" // a step is a sweep over all models
+	StageFrankWolfe      = "Frank–Wolfe"
+	StagePairwise        = "pairs of models" // a step is a pair
 )
 
 // Event is one report of progress.
