@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"time"
 )
 
@@ -22,12 +24,14 @@ type Event struct {
 // State of a task in an execution.
 type State int
 
-// The states.
+// The states. A task is Started, may be heard of while it is Working, and comes to one of three ends: Finished, Failed, or Interrupted since the
+// execution was cancelled or another task failed.
 const (
 	Started State = iota
 	Working
 	Finished
 	Failed
+	Interrupted
 )
 
 // ExecuteOptions say how a plan is executed; they do not change what comes out.
@@ -40,24 +44,29 @@ type ExecuteOptions struct {
 	Observer func(Event)
 }
 
-// Execute does what is missing so that all wanted tasks have artifacts, several tasks at a time where there are several. It stops at the first
-// error, which names the task, after those at work have come to an end; what was finished is kept. Cancelling returns ctx.Err().
+// Execute does what is missing so that all wanted tasks have artifacts, several tasks at a time where there are several. At the first error, which
+// names the task, it interrupts the others at work, waits for them and returns; what was finished is kept. A task that panics has failed, with its
+// stack in the error. Cancelling returns ctx.Err().
 func (s *Store) Execute(ctx context.Context, p *Plan, wanted []*Task, opt ExecuteOptions) error {
-	missing, err := s.Missing(p, wanted)
+	missing, err := s.missing(ctx, p, wanted)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e := &execution{store: s, plan: p, opt: opt, waiting: missing, total: len(missing), finished: make(chan outcome), events: make(chan Event)}
-	if e.opt.Runner == nil {
-		e.opt.Runner = Local{}
+	opt.Threads = max(1, opt.Threads)
+	if opt.Runner == nil {
+		opt.Runner = Local{}
 	}
-	e.opt.Threads = max(1, e.opt.Threads)
+	e := &execution{
+		store: s, plan: p, opt: opt,
+		waiting: missing, running: map[*Task]int{}, total: len(missing),
+		finished: make(chan outcome, min(opt.Threads, len(missing))), events: make(chan Event),
+	}
 	return e.run(ctx, cancel)
 }
 
-// execution is the state of Execute; everything but the tasks' work happens in its goroutine.
+// execution is the state of Execute. Tasks are done and their artifacts hashed in goroutines of their own; everything else happens in Execute's.
 type execution struct {
 	store *Store
 	plan  *Plan
@@ -66,47 +75,52 @@ type execution struct {
 	waiting     []*Task // in the order of the plan
 	running     map[*Task]int
 	done, total int
-	finished    chan outcome
+	finished    chan outcome // with room for all who run, so that none of them ever waits for Execute
 	events      chan Event
 }
 
 type outcome struct {
-	task *Task
-	took time.Duration
-	err  error
+	task    *Task
+	took    time.Duration
+	resumed bool
+	err     error
 }
 
 func (e *execution) run(ctx context.Context, cancel context.CancelCauseFunc) error {
-	e.running = map[*Task]int{}
 	var first error
 	fail := func(err error) {
-		if first == nil {
+		if first == nil && err != nil {
 			first = err
 			cancel(err)
 		}
 	}
 	for {
 		if first == nil && ctx.Err() == nil {
-			if err := e.start(ctx); err != nil {
-				fail(err)
-			}
+			fail(e.start(ctx))
 		}
 		if len(e.running) == 0 {
 			break
 		}
-		select {
-		case ev := <-e.events:
-			e.observe(ev)
-		case o := <-e.finished:
-			if err := e.end(o); err != nil {
-				fail(err)
-			}
-		}
+		fail(e.end(ctx, e.next()))
 	}
 	if first != nil {
 		return first
 	}
 	return ctx.Err()
+}
+
+// next waits for a task to end, and passes on what is heard of tasks until then.
+func (e *execution) next() outcome {
+	for {
+		select {
+		case ev := <-e.events:
+			if _, ok := e.running[ev.Task]; ok { // a task may leave behind a goroutine that goes on reporting
+				e.observe(ev)
+			}
+		case o := <-e.finished:
+			return o
+		}
+	}
 }
 
 func (e *execution) observe(ev Event) {
@@ -122,6 +136,9 @@ func (e *execution) start(ctx context.Context) error {
 	for _, n := range e.running {
 		free -= n
 	}
+	if free < 1 {
+		return nil
+	}
 	ready := e.ready()
 	for i, t := range ready {
 		if free < 1 {
@@ -130,7 +147,7 @@ func (e *execution) start(ctx context.Context) error {
 		threads := max(1, free/(len(ready)-i))
 		free -= threads
 		if err := e.begin(ctx, t, threads); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", t.Label, err)
 		}
 	}
 	return nil
@@ -146,14 +163,10 @@ func (e *execution) ready() []*Task {
 		open[t] = true
 	}
 	var out []*Task
-tasks:
 	for _, t := range e.waiting {
-		for _, n := range t.Needs {
-			if open[n] {
-				continue tasks
-			}
+		if !slices.ContainsFunc(t.Needs, func(n *Task) bool { return open[n] }) {
+			out = append(out, t)
 		}
-		out = append(out, t)
 	}
 	return out
 }
@@ -166,12 +179,13 @@ func (e *execution) begin(ctx context.Context, t *Task, threads int) error {
 			return err
 		}
 		if !ok {
-			return fmt.Errorf("%s: the artifact of %q is gone", t.Label, n.Label)
+			return fmt.Errorf("the artifact of %q is gone", n.Label)
 		}
 		job.Needs = append(job.Needs, a)
 	}
+	var resumed bool
 	var err error
-	if job.Dir, job.Scratch, err = e.store.begin(t.Key); err != nil {
+	if job.Dir, job.Scratch, resumed, err = e.store.begin(t.Key); err != nil {
 		return err
 	}
 	job.Progress = func(done, total int, note string) {
@@ -180,40 +194,48 @@ func (e *execution) begin(ctx context.Context, t *Task, threads int) error {
 		case <-ctx.Done():
 		}
 	}
-	for i, w := range e.waiting {
-		if w == t {
-			e.waiting = append(e.waiting[:i:i], e.waiting[i+1:]...)
-			break
-		}
-	}
+	e.waiting = slices.DeleteFunc(e.waiting, func(w *Task) bool { return w == t })
 	e.running[t] = threads
 	e.observe(Event{Task: t, State: Started})
+	id := e.plan.identity(t)
 	go func() {
-		begin := time.Now()
-		err := e.opt.Runner.Run(ctx, t.Kind, job)
-		e.finished <- outcome{t, time.Since(begin), err}
+		o := outcome{task: t, resumed: resumed, err: errors.New("the task ended its goroutine")} // as runtime.Goexit does
+		defer func() {
+			if v := recover(); v != nil {
+				o.err = fmt.Errorf("panic: %v\n\n%s", v, debug.Stack())
+			}
+			e.finished <- o
+		}()
+		began := time.Now()
+		o.err = e.opt.Runner.Run(ctx, t.Kind, job)
+		o.took = time.Since(began)
+		if o.err == nil {
+			o.err = e.store.seal(t, id)
+		}
 	}()
 	return nil
 }
 
 // end keeps what a task made.
-func (e *execution) end(o outcome) error {
+func (e *execution) end(ctx context.Context, o outcome) error {
 	threads := e.running[o.task]
 	delete(e.running, o.task)
 	if o.err == nil {
-		_, o.err = e.store.finish(o.task, e.plan.identity(o.task))
+		o.err = e.store.place(o.task.Key)
 	}
 	if o.err == nil {
-		o.err = e.store.noteTime(o.task, o.took, threads)
+		o.err = e.store.noteTime(o.task, e.plan.environment, o.took, threads, o.resumed)
 	}
-	if o.err != nil {
-		e.observe(Event{Task: o.task, State: Failed, Note: o.err.Error()})
-		if errors.Is(o.err, context.Canceled) {
-			return o.err
-		}
-		return fmt.Errorf("%s: %w", o.task.Label, o.err)
+	if o.err == nil {
+		e.done++
+		e.observe(Event{Task: o.task, State: Finished})
+		return nil
 	}
-	e.done++
-	e.observe(Event{Task: o.task, State: Finished})
-	return nil
+	e.store.abandon(o.task.Key)
+	if ctx.Err() != nil && (errors.Is(o.err, ctx.Err()) || errors.Is(o.err, context.Cause(ctx))) {
+		e.observe(Event{Task: o.task, State: Interrupted})
+		return nil // Execute knows why
+	}
+	e.observe(Event{Task: o.task, State: Failed, Note: o.err.Error()})
+	return fmt.Errorf("%s: %w", o.task.Label, o.err)
 }

@@ -4,6 +4,7 @@ package task
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -19,9 +20,9 @@ func lockPath(path string) (io.Closer, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrLocked
+			return nil, ErrLocked
 		}
-		return nil, err
+		return nil, fmt.Errorf("locking %s: %w", lockFile, err) // some file systems have no locks
 	}
 	return f, nil
 }

@@ -2,6 +2,7 @@ package task
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -18,9 +19,9 @@ func lockPath(path string) (io.Closer, error) {
 	if err := windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, new(windows.Overlapped)); err != nil {
 		f.Close()
 		if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-			err = ErrLocked
+			return nil, ErrLocked
 		}
-		return nil, err
+		return nil, fmt.Errorf("locking %s: %w", lockFile, err) // some file systems have no locks
 	}
 	return f, nil
 }

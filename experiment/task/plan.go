@@ -6,7 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"math"
+	"slices"
 )
 
 // Kind says how tasks of one kind are done.
@@ -38,8 +42,7 @@ type Task struct {
 
 // Plan is a graph of tasks without cycles, each standing behind those that it needs.
 type Plan struct {
-	// Environment is part of every key: the instruction set, as results differ in rounding between them.
-	environment string
+	environment string // part of every key
 	tasks       []*Task
 	byKey       map[string]*Task
 }
@@ -49,16 +52,16 @@ func NewPlan(environment string) *Plan {
 	return &Plan{environment: environment, byKey: map[string]*Task{}}
 }
 
-// Add adds a task and returns it; if an equal one is in the plan, that one. Options are anything that JSON can hold; they are compared as JSON. It panics
-// on needs that are not of this plan.
+// Add adds a task and returns it; if an equal one is in the plan, that one, whatever its label. Options are anything that JSON can hold; they are
+// compared as JSON, whatever the order of fields. It panics on needs that are not of this plan.
 func (p *Plan) Add(kind *Kind, label string, options any, needs ...*Task) (*Task, error) {
-	text, err := json.Marshal(options)
+	text, err := canonical(options)
 	if err != nil {
 		return nil, fmt.Errorf("task: options of %s %q: %w", kind.Name, label, err)
 	}
-	t := &Task{Kind: kind, Label: label, Options: text, Needs: needs}
-	if t.Key, err = p.key(t); err != nil {
-		return nil, err
+	t := &Task{Kind: kind, Label: label, Options: text, Needs: slices.Clone(needs)}
+	if t.Key, err = p.identity(t).key(); err != nil {
+		return nil, fmt.Errorf("task: %s %q: %w", kind.Name, label, err)
 	}
 	if same := p.byKey[t.Key]; same != nil {
 		return same, nil
@@ -72,7 +75,7 @@ func (p *Plan) Add(kind *Kind, label string, options any, needs ...*Task) (*Task
 func (p *Plan) Environment() string { return p.environment }
 
 // Tasks are the tasks in an order in which they can be done.
-func (p *Plan) Tasks() []*Task { return p.tasks }
+func (p *Plan) Tasks() []*Task { return slices.Clone(p.tasks) }
 
 // identity is what a key is the hash of.
 type identity struct {
@@ -97,26 +100,50 @@ func (p *Plan) identity(t *Task) identity {
 // keyBytes of the hash are kept: 128 bits, in 32 letters.
 const keyBytes = 16
 
-func (p *Plan) key(t *Task) (string, error) {
-	text, err := json.Marshal(p.identity(t))
+func (id identity) key() (string, error) {
+	text, err := json.Marshal(id)
 	if err != nil {
-		return "", fmt.Errorf("task: %s %q: %w", t.Kind.Name, t.Label, err)
+		return "", err
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:keyBytes]), nil
 }
 
-// work is the kind's estimate.
+// work is the kind's estimate, where that is a number.
 func (t *Task) work() float64 {
 	if t.Kind.Work == nil {
 		return 1
 	}
-	return t.Kind.Work(t.Options)
+	if w := t.Kind.Work(t.Options); w > 0 && !math.IsInf(w, 0) {
+		return w
+	}
+	return 0
 }
 
-// decodeStrict reads JSON and refuses fields that are not known.
+// canonical writes a value as JSON with the fields of objects in the order of their names.
+func canonical(v any) (json.RawMessage, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber() // integers keep all digits
+	var plain any
+	if err := d.Decode(&plain); err != nil {
+		return nil, err
+	}
+	return json.Marshal(plain)
+}
+
+// decodeStrict reads JSON and refuses fields that are not known, and anything behind it.
 func decodeStrict(text []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	return d.Decode(into)
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("there is something behind its end")
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -8,11 +9,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 )
 
 // Folders and files of a store.
@@ -27,13 +32,21 @@ const (
 // ErrLocked says that another process is at work in a store.
 var ErrLocked = errors.New("another run is at work in this folder")
 
-// Store is a folder of artifacts. It is locked while it is open.
+// maxManifest bounds the bytes of a manifest: some hundred thousand files.
+const maxManifest = 1 << 24
+
+// Store is a folder of artifacts. It is locked while it is open. Its methods may be called from several goroutines, but while one of them cleans or
+// executes, others may only read timings and estimate.
 type Store struct {
 	dir     string
 	version string
 	lock    io.Closer
-	// sound are the artifacts whose hashes have been checked.
-	sound map[string]bool
+	sync    func(path string) error // syncPath, except in tests
+
+	mu    sync.Mutex         // guards what follows
+	sound map[string]bool    // the artifacts whose hashes have been checked
+	rates map[string]float64 // of kinds, nil where they must be computed
+
 	// Removed hears of artifacts that were damaged and are removed. It may be nil.
 	Removed func(key, why string)
 }
@@ -50,7 +63,7 @@ func Open(dir, version string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", dir, err)
 	}
-	return &Store{dir: dir, version: version, lock: lock, sound: map[string]bool{}}, nil
+	return &Store{dir: dir, version: version, lock: lock, sync: syncPath, sound: map[string]bool{}}, nil
 }
 
 // Close unlocks the store.
@@ -74,10 +87,26 @@ func (s *Store) artifactPath(key string) string { return filepath.Join(s.dir, ar
 func (s *Store) partialPath(key string) string  { return filepath.Join(s.dir, partialDir, key) }
 func (s *Store) scratchPath(key string) string  { return s.partialPath(key) + ".scratch" }
 
-// Lookup finds the artifact of a key. One whose files are not what they were when it was made is removed, and reported, and counts as missing.
+func (s *Store) isSound(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sound[key]
+}
+
+func (s *Store) setSound(key string, sound bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sound[key] = sound
+}
+
+// Lookup finds the artifact of a key. One whose files are not what they were when it was made is removed, and reported, and counts as missing; one
+// that cannot be read is an error. Hidden files, and what file managers leave in folders they show, are passed over.
 func (s *Store) Lookup(key string) (Artifact, bool, error) {
 	a := Artifact{Key: key, Dir: s.artifactPath(key)}
-	if s.sound[key] {
+	if !isKey.MatchString(key) {
+		return Artifact{}, false, nil
+	}
+	if s.isSound(key) {
 		return a, true, nil
 	}
 	if _, err := os.Stat(a.Dir); errors.Is(err, fs.ErrNotExist) {
@@ -85,30 +114,40 @@ func (s *Store) Lookup(key string) (Artifact, bool, error) {
 	} else if err != nil {
 		return Artifact{}, false, err
 	}
-	if _, err := check(a.Dir); err != nil {
+	why, err := check(a.Dir, key)
+	if err != nil {
+		return Artifact{}, false, fmt.Errorf("checking an artifact: %w", err)
+	}
+	if why != "" {
 		if s.Removed != nil {
-			s.Removed(key, err.Error())
+			s.Removed(key, why)
 		}
 		return Artifact{}, false, os.RemoveAll(a.Dir)
 	}
-	s.sound[key] = true
+	s.setSound(key, true)
+	_ = os.RemoveAll(s.scratchPath(key)) // of a run that was killed between putting the artifact into its place and this
 	return a, true, nil
+}
+
+// Exists tells whether the store in a folder, which may be at work, has an artifact; its files are not checked.
+func Exists(dir, key string) bool {
+	return isKey.MatchString(key) && exists(filepath.Join(dir, artifactsDir, key))
 }
 
 // Version is that of the program that made an artifact.
 func (s *Store) Version(key string) (string, error) {
-	m, err := readManifest(s.artifactPath(key))
+	text, err := os.ReadFile(filepath.Join(s.artifactPath(key), manifestFile))
 	if err != nil {
 		return "", err
+	}
+	m, err := parseManifest(text)
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", s.artifactPath(key), err)
 	}
 	return m.Version, nil
 }
 
-func readManifest(dir string) (*manifest, error) {
-	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
-	if err != nil {
-		return nil, err
-	}
+func parseManifest(text []byte) (*manifest, error) {
 	var m manifest
 	if err := decodeStrict(text, &m); err != nil {
 		return nil, fmt.Errorf("%s: %w", manifestFile, err)
@@ -116,52 +155,77 @@ func readManifest(dir string) (*manifest, error) {
 	return &m, nil
 }
 
-// check compares the files of an artifact with its manifest.
-func check(dir string) (*manifest, error) {
-	m, err := readManifest(dir)
-	if err != nil {
-		return nil, err
+// check compares an artifact with its manifest and says in what they differ.
+func check(dir, key string) (why string, err error) {
+	if info, err := os.Stat(dir); err != nil {
+		return "", err
+	} else if !info.IsDir() {
+		return "it is not a folder", nil
 	}
-	got, err := hashFiles(dir)
-	if err != nil {
-		return nil, err
-	}
-	for name, want := range m.Files {
-		if f, ok := got[name]; !ok {
-			return nil, fmt.Errorf("%s is missing", name)
-		} else if f != want {
-			return nil, fmt.Errorf("%s is not what was written", name)
-		}
-	}
-	for name := range got {
-		if _, ok := m.Files[name]; !ok {
-			return nil, fmt.Errorf("%s is not part of it", name)
-		}
-	}
-	return m, nil
-}
-
-// hashFiles describes the files of an artifact, its manifest left out.
-func hashFiles(dir string) (map[string]file, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	files := map[string]file{}
+	present := map[string]fs.DirEntry{}
 	for _, e := range entries {
-		if e.Name() == manifestFile {
-			continue
-		}
-		if !e.Type().IsRegular() {
-			return nil, fmt.Errorf("%s is no file", e.Name())
-		}
-		f, err := hashFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return nil, err
-		}
-		files[e.Name()] = f
+		present[e.Name()] = e
 	}
-	return files, nil
+	m, why, err := checkManifest(dir, present[manifestFile])
+	if why != "" || err != nil {
+		return why, err
+	}
+	if k, err := m.key(); err != nil || k != key {
+		return manifestFile + " is that of another task", nil
+	}
+	for _, e := range entries {
+		if _, ok := m.Files[e.Name()]; !ok && e.Name() != manifestFile && !stray(e.Name()) {
+			return e.Name() + " is not part of it", nil
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		if e := present[name]; e == nil {
+			return name + " is missing", nil
+		} else if !e.Type().IsRegular() {
+			return name + " is not a regular file", nil
+		}
+		got, err := hashFile(filepath.Join(dir, name))
+		if err != nil {
+			return "", err
+		}
+		if got != m.Files[name] {
+			return name + " is not what was written", nil
+		}
+	}
+	return "", nil
+}
+
+func checkManifest(dir string, e fs.DirEntry) (m *manifest, why string, err error) {
+	if e == nil {
+		return nil, manifestFile + " is missing", nil
+	}
+	info, err := e.Info()
+	if err != nil {
+		return nil, "", err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, manifestFile + " is not a regular file", nil
+	}
+	if info.Size() > maxManifest {
+		return nil, fmt.Sprintf("%s has %d bytes", manifestFile, info.Size()), nil
+	}
+	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return nil, "", err
+	}
+	if m, err = parseManifest(text); err != nil {
+		return nil, err.Error(), nil
+	}
+	return m, "", nil
+}
+
+// stray tells files that systems put into folders of their own accord.
+func stray(name string) bool {
+	return strings.HasPrefix(name, ".") || name == "Thumbs.db" || name == "desktop.ini"
 }
 
 func hashFile(path string) (file, error) {
@@ -175,72 +239,132 @@ func hashFile(path string) (file, error) {
 	return file{n, hex.EncodeToString(h.Sum(nil))}, err
 }
 
-// begin makes the folders of a task that is to be done.
-func (s *Store) begin(key string) (dir, scratch string, err error) {
+// begin makes the folders of a task that is to be done, and says whether an earlier run left anything to go on from.
+func (s *Store) begin(key string) (dir, scratch string, resumed bool, err error) {
 	dir, scratch = s.partialPath(key), s.scratchPath(key)
 	if err := os.RemoveAll(dir); err != nil { // of a run that was killed
-		return "", "", err
+		return "", "", false, err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return "", "", err
+		return "", "", false, err
 	}
-	return dir, scratch, os.MkdirAll(scratch, 0o755)
+	if err := os.MkdirAll(scratch, 0o755); err != nil {
+		return "", "", false, err
+	}
+	left, err := os.ReadDir(scratch)
+	return dir, scratch, len(left) > 0, err
 }
 
-// finish puts a task's artifact into its place.
-func (s *Store) finish(t *Task, id identity) (Artifact, error) {
+// seal writes the manifest of what a task made, and has all of it on the disk: what a full disk cannot take is an error here.
+func (s *Store) seal(t *Task, id identity) error {
 	dir := s.partialPath(t.Key)
-	files, err := hashFiles(dir)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return Artifact{}, err
+		return err
 	}
-	text, err := json.MarshalIndent(manifest{Label: t.Label, identity: id, Version: s.version, Files: files}, "", "  ")
+	m := manifest{Label: t.Label, identity: id, Version: s.version, Files: map[string]file{}}
+	for _, e := range entries {
+		if e.Name() == manifestFile || !e.Type().IsRegular() {
+			return fmt.Errorf("the task made %q, but artifacts are regular files and none of them is %s", e.Name(), manifestFile)
+		}
+		path := filepath.Join(dir, e.Name())
+		if m.Files[e.Name()], err = hashFile(path); err != nil {
+			return err
+		}
+		if err := s.sync(path); err != nil {
+			return err
+		}
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
-		return Artifact{}, err
+		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, manifestFile), append(text, '\n'), 0o644); err != nil {
-		return Artifact{}, err
+	path := filepath.Join(dir, manifestFile)
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		return err
 	}
-	a := Artifact{Key: t.Key, Dir: s.artifactPath(t.Key)}
-	if err := os.Rename(dir, a.Dir); err != nil {
-		return Artifact{}, err
+	return errors.Join(s.sync(path), s.sync(dir))
+}
+
+// place puts a sealed artifact into its place.
+func (s *Store) place(key string) error {
+	to := s.artifactPath(key)
+	if err := os.RemoveAll(to); err != nil { // something that came there while the task was at work
+		return err
 	}
-	s.sound[t.Key] = true
-	return a, os.RemoveAll(s.scratchPath(t.Key))
+	if err := rename(s.partialPath(key), to); err != nil {
+		return err
+	}
+	if err := s.sync(filepath.Dir(to)); err != nil {
+		return err
+	}
+	s.setSound(key, true)
+	return os.RemoveAll(s.scratchPath(key))
+}
+
+// abandon removes what is of no use of a task that came to no good end: everything but a scratch folder with something in it.
+func (s *Store) abandon(key string) {
+	_ = os.RemoveAll(s.partialPath(key))
+	_ = os.Remove(s.scratchPath(key))
+}
+
+// syncPath has a file or folder on the disk, where the system has a way to do that for what is open for reading.
+func syncPath(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+		return err
+	}
+	return nil
 }
 
 // isKey tells a folder of this package from anything else that may lie there.
 var isKey = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// Clean removes artifacts for which keep says no, and what unfinished tasks left; keep nil removes all. It returns how many artifacts were removed
-// and the bytes that they took.
+// Clean removes artifacts for which keep says no, and what unfinished tasks left behind, except what they need to go on if keep says yes; keep nil
+// removes all. What is not of this package stays. It returns how many artifacts were removed and the bytes of all that was.
 func (s *Store) Clean(keep func(key string) bool) (removed int, bytes int64, err error) {
+	kept := func(key string) bool { return keep != nil && keep(key) }
 	for _, sub := range []string{artifactsDir, partialDir} {
 		entries, err := os.ReadDir(filepath.Join(s.dir, sub))
 		if err != nil {
 			return removed, bytes, err
 		}
 		for _, e := range entries {
-			key := strings.TrimSuffix(e.Name(), ".scratch")
-			if !isKey.MatchString(key) || keep != nil && keep(key) {
+			key, scratch := strings.CutSuffix(e.Name(), ".scratch")
+			if !isKey.MatchString(key) || scratch && sub == artifactsDir {
 				continue
 			}
 			path := filepath.Join(s.dir, sub, e.Name())
+			if kept(key) && (sub == artifactsDir || scratch && !exists(s.artifactPath(key))) {
+				continue
+			}
 			n, err := sizeOf(path)
 			if err != nil {
 				return removed, bytes, err
 			}
+			if sub == artifactsDir {
+				s.setSound(key, false)
+				removed++
+			}
 			if err := os.RemoveAll(path); err != nil {
 				return removed, bytes, err
 			}
-			delete(s.sound, key)
 			bytes += n
-			if sub == artifactsDir {
-				removed++
-			}
 		}
 	}
 	return removed, bytes, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 func sizeOf(dir string) (n int64, err error) {
@@ -259,11 +383,18 @@ func sizeOf(dir string) (n int64, err error) {
 
 // Missing are the tasks of a plan that would be done, in order: those without an artifact. A task whose artifact is there needs nothing.
 func (s *Store) Missing(p *Plan, wanted []*Task) ([]*Task, error) {
+	return s.missing(context.Background(), p, wanted)
+}
+
+func (s *Store) missing(ctx context.Context, p *Plan, wanted []*Task) ([]*Task, error) {
 	need := map[*Task]bool{}
 	var visit func(t *Task) error
 	visit = func(t *Task) error {
 		if need[t] {
 			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 		if _, ok, err := s.Lookup(t.Key); ok || err != nil {
 			return err
@@ -277,9 +408,12 @@ func (s *Store) Missing(p *Plan, wanted []*Task) ([]*Task, error) {
 		return nil
 	}
 	for _, t := range wanted {
+		if p.byKey[t.Key] != t {
+			return nil, fmt.Errorf("task: %s %q is not of this plan", t.Kind.Name, t.Label)
+		}
 		if err := visit(t); err != nil {
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(p.tasks), func(t *Task) bool { return !need[t] }), nil
+	return slices.DeleteFunc(p.Tasks(), func(t *Task) bool { return !need[t] }), nil
 }

@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -20,6 +23,8 @@ type Timing struct {
 	Work    float64 `json:"work"`
 	Seconds float64 `json:"seconds"`
 	Threads int     `json:"threads"`
+	// Resumed tasks went on from what an earlier run had left: the seconds are not those of all the work.
+	Resumed bool `json:"resumed,omitempty"`
 	// Processors of the machine, its operating system and instruction set.
 	Processors  int       `json:"processors"`
 	System      string    `json:"system"`
@@ -29,14 +34,13 @@ type Timing struct {
 }
 
 // noteTime appends a line. A line that a crash cut short is passed over when lines are read.
-func (s *Store) noteTime(t *Task, took time.Duration, threads int) error {
-	id, err := readManifest(s.artifactPath(t.Key))
-	if err != nil {
-		return err
-	}
+func (s *Store) noteTime(t *Task, environment string, took time.Duration, threads int, resumed bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rates = nil
 	text, err := json.Marshal(Timing{
-		Key: t.Key, Kind: t.Kind.Name, Label: t.Label, Work: t.work(), Seconds: took.Seconds(), Threads: threads,
-		Processors: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Environment: id.Environment,
+		Key: t.Key, Kind: t.Kind.Name, Label: t.Label, Work: t.work(), Seconds: took.Seconds(), Threads: threads, Resumed: resumed,
+		Processors: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Environment: environment,
 		Finished: time.Now().UTC().Truncate(time.Second), Version: s.version,
 	})
 	if err != nil {
@@ -50,7 +54,7 @@ func (s *Store) noteTime(t *Task, took time.Duration, threads int) error {
 	return errors.Join(err, f.Close())
 }
 
-// Timings reads how long tasks took, the last time that each was done.
+// Timings reads how long tasks took, the last time that each was done. Lines that are no timings are passed over.
 func (s *Store) Timings() (map[string]Timing, error) { return ReadTimings(s.dir) }
 
 // ReadTimings is [Store.Timings] of the store in a folder, which may be at work.
@@ -63,24 +67,38 @@ func ReadTimings(dir string) (map[string]Timing, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readTimings(f)
+}
+
+// maxTiming bounds the bytes of a line of timings.
+const maxTiming = 1 << 16
+
+func readTimings(from io.Reader) (map[string]Timing, error) {
 	out := map[string]Timing{}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
+	lines := bufio.NewReaderSize(from, maxTiming)
+	for long := false; ; { // long: what comes next is the rest of a line that was too long
+		line, err := lines.ReadSlice('\n')
+		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
+			return nil, err
+		}
 		var t Timing
-		if json.Unmarshal(lines.Bytes(), &t) == nil && t.Key != "" {
+		if !long && err != bufio.ErrBufferFull && json.Unmarshal(line, &t) == nil && t.Key != "" {
 			out[t.Key] = t
 		}
+		if err == io.EOF {
+			return out, nil
+		}
+		long = err == bufio.ErrBufferFull
 	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", timingFile, err)
-	}
-	return out, nil
 }
+
+// maxSeconds is more than anybody waits and less than a Duration holds: a hundred years.
+const maxSeconds = 100 * 365 * 24 * 3600
 
 // Estimate foresees how long the tasks take on a number of threads, from how long tasks of their kinds took, or from the kinds' own rates: all
 // their work, as if it could always be shared.
 func (s *Store) Estimate(tasks []*Task, threads int) (time.Duration, error) {
-	rates, err := s.rates()
+	rates, err := s.measured()
 	if err != nil {
 		return 0, err
 	}
@@ -88,7 +106,7 @@ func (s *Store) Estimate(tasks []*Task, threads int) (time.Duration, error) {
 	for _, t := range tasks {
 		seconds += t.seconds(rates)
 	}
-	return time.Duration(seconds / float64(max(1, threads)) * float64(time.Second)), nil
+	return time.Duration(min(seconds/float64(max(1, threads)), maxSeconds) * float64(time.Second)), nil
 }
 
 // EstimateTask is [Store.Estimate] of one task on one thread.
@@ -107,28 +125,34 @@ func (t *Task) seconds(rates map[string]float64) float64 {
 	return t.work() / rate
 }
 
-// rates are work by thread and second of each kind that has been timed.
-func (s *Store) rates() (map[string]float64, error) {
-	timings, err := s.Timings()
-	if err != nil {
-		return nil, err
+// measured are the rates of the kinds that have been timed.
+func (s *Store) measured() (map[string]float64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rates == nil {
+		timings, err := s.Timings()
+		if err != nil {
+			return nil, err
+		}
+		s.rates = ratesOf(timings)
 	}
+	return s.rates, nil
+}
+
+// ratesOf gives the work by thread and second of each kind.
+func ratesOf(timings map[string]Timing) map[string]float64 {
 	work, seconds := map[string]float64{}, map[string]float64{}
-	for _, t := range timings {
-		work[t.Kind] += t.Work
-		seconds[t.Kind] += t.Seconds * float64(t.Threads)
+	for _, key := range slices.Sorted(maps.Keys(timings)) { // sums depend on the order
+		if t := timings[key]; !t.Resumed && t.Work > 0 && t.Seconds > 0 && t.Threads > 0 {
+			work[t.Kind] += t.Work
+			seconds[t.Kind] += t.Seconds * float64(t.Threads)
+		}
 	}
 	rates := map[string]float64{}
 	for kind, w := range work {
-		if s := seconds[kind]; s > 0 && w > 0 {
-			rates[kind] = w / s
+		if r := w / seconds[kind]; r > 0 && !math.IsInf(r, 0) {
+			rates[kind] = r
 		}
 	}
-	return rates, nil
-}
-
-// Exists tells whether the store in a folder, which may be at work, has an artifact; its files are not checked.
-func Exists(dir, key string) bool {
-	_, err := os.Stat(filepath.Join(dir, artifactsDir, key))
-	return err == nil
+	return rates
 }
