@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/rebasin/rebasin/report"
 )
 
 // definition is one of the paper's experiments.
@@ -17,13 +19,15 @@ type definition struct {
 	plan func(p *planner) error
 	// summarise computes what the records say.
 	summarise func(f *Finished) (*Summary, error)
+	// figures draws them.
+	figures func(f *Finished) ([]*report.Figure, error)
 	// presets by name.
 	presets map[string]func() Spec
 }
 
 // definitions in the order of the paper's figures.
 func definitions() []*definition {
-	return []*definition{interpolation(), onset(), width(), failures(), matchers()}
+	return []*definition{interpolation(), onset(), width(), mergeMany(), splitData(), counterexample(), failures(), plantedRecovery(), matchers()}
 }
 
 // Experiments lists the names.

@@ -216,6 +216,8 @@ func (m *matcher) run(ctx context.Context) (*match.Result, error) {
 			return nil, err
 		}
 		weights.Blend = &match.Blend{Mu: blendMu, Similarity: similarity}
+	case ByFrankWolfe:
+		return match.FrankWolfe(ctx, m.sym, m.a, m.b, match.FrankWolfeOptions{Seed: m.Seed, Threads: m.job.Threads, Observer: m.observe})
 	case ByStraight:
 		obj, err := m.objective(m.data, sample(m.data, m.Samples))
 		if err != nil {

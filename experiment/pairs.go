@@ -28,8 +28,8 @@ func planWays(p *planner) error {
 func interpolation() *definition {
 	spec := func(s Spec) func() Spec { return func() Spec { s.Experiment = "interpolation"; return s } }
 	return &definition{
-		summarise: summariseInterpolation,
-		name:      "interpolation", title: "Linear mode connectivity after alignment", source: "section 5.2, figure 2",
+		summarise: summariseInterpolation, figures: curveFigures,
+		name: "interpolation", title: "Linear mode connectivity after alignment", source: "section 5.2, figure 2",
 		claim: "Networks that were trained apart are linearly connected, without a barrier of the loss, once the units of one are in the order of the other's.",
 		check: needCases, plan: planWays,
 		presets: map[string]func() Spec{
@@ -80,8 +80,8 @@ func onset() *definition {
 		}
 	}
 	return &definition{
-		summarise: summariseOnset,
-		name:      "onset", title: "When in training does connectivity begin?", source: "section 5.1, figure 3",
+		summarise: summariseOnset, figures: onsetFigures,
+		name: "onset", title: "When in training does connectivity begin?", source: "section 5.1, figure 3",
 		claim: "Networks are not connected after weight matching when they are initialised; the barrier vanishes in the course of training.",
 		check: func(s *Spec) error {
 			if len(s.Epochs) == 0 {
@@ -160,8 +160,8 @@ func width() *definition {
 		return out
 	}
 	return &definition{
-		summarise: summariseWidth,
-		name:      "width", title: "Wider networks have lower barriers", source: "section 5.3, figure 4",
+		summarise: summariseWidth, figures: widthFigures,
+		name: "width", title: "Wider networks have lower barriers", source: "section 5.3, figure 4",
 		claim: "The barrier after alignment falls as networks of one architecture get wider.",
 		check: func(s *Spec) error {
 			for _, c := range s.Cases {
@@ -245,8 +245,8 @@ func failures() *definition {
 		return c
 	}
 	return &definition{
-		summarise: summariseFailures,
-		name:      "failures", title: "Where alignment fails", source: "appendix A.1",
+		summarise: summariseFailures, figures: failuresFigures,
+		name: "failures", title: "Where alignment fails", source: "appendix A.1",
 		claim: "Linear mode connectivity depends on training: it fails on MNIST when the learning rate of SGD is too low or that of Adam too high, and for VGG on MNIST.",
 		check: needCases, plan: planWays,
 		presets: map[string]func() Spec{
@@ -264,7 +264,7 @@ func failures() *definition {
 
 // matchers compares all ways of aligning on the same pairs.
 func matchers() *definition {
-	all := []string{Naive, ByActivation, ByWeight, ByRestarts, ByFirst, ByBlend, ByStraight, ByAuto}
+	all := []string{Naive, ByActivation, ByWeight, ByRestarts, ByFirst, ByBlend, ByFrankWolfe, ByStraight, ByAuto}
 	spec := func(s Spec) func() Spec {
 		return func() Spec {
 			s.Experiment = "matchers"
@@ -276,8 +276,8 @@ func matchers() *definition {
 	}
 	narrow := mlpCase("mnist", 1./16, 10)
 	return &definition{
-		summarise: summariseMatchers,
-		name:      "matchers", title: "Which way of aligning, and at what price?", source: "section 3; beyond the paper",
+		summarise: summariseMatchers, figures: matchersFigures,
+		name: "matchers", title: "Which way of aligning, and at what price?", source: "section 3; beyond the paper",
 		claim: "A choice between alignments by their loss on held-out training data is as good as the best single one on every pair.",
 		check: needCases, plan: planWays,
 		presets: map[string]func() Spec{

@@ -76,7 +76,9 @@ func (l *Lab) kind(name string) *task.Kind {
 	defer l.mu.Unlock()
 	if l.kinds == nil {
 		l.kinds = map[string]*task.Kind{}
-		for _, k := range []*task.Kind{l.trainKind(), l.matchKind(), l.curveKind(), l.evaluateKind()} {
+		for _, k := range []*task.Kind{
+			l.trainKind(), l.matchKind(), l.curveKind(), l.evaluateKind(), l.mergeKind(), l.counterexampleKind(), l.singlePassKind(), l.plantedKind(), l.matchTimeKind(),
+		} {
 			l.kinds[k.Name] = k
 		}
 	}

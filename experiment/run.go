@@ -23,6 +23,7 @@ const (
 	notRunFile  = "not-run.json"  // cases without data
 	keysFile    = "keys.json"     // the keys of all its artifacts, for cleaning up
 	timesFile   = "times.json"    // what each task took, by its key
+	secondsFile = "seconds.json"  // how long what was timed took, by the key of its task
 )
 
 // RunDir is the folder of a run in a folder of experiments.
@@ -139,7 +140,37 @@ func writeRun(store *task.Store, run string, p *Plan, records []Record) error {
 	if err != nil {
 		return err
 	}
-	return writeWhole(filepath.Join(run, timesFile), append(timesText, '\n'))
+	if err := writeWhole(filepath.Join(run, timesFile), append(timesText, '\n')); err != nil {
+		return err
+	}
+	return writeSeconds(store, run, p)
+}
+
+// writeSeconds gathers what tasks timed themselves.
+func writeSeconds(store *task.Store, run string, p *Plan) error {
+	seconds := map[string]json.RawMessage{}
+	for _, e := range p.entries {
+		artifact, _, err := store.Lookup(e.task.Key)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(artifact.Path(timesOf))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		seconds[e.task.Key] = text
+	}
+	if len(seconds) == 0 {
+		return nil
+	}
+	text, err := json.MarshalIndent(seconds, "", " ")
+	if err != nil {
+		return err
+	}
+	return writeWhole(filepath.Join(run, secondsFile), append(text, '\n'))
 }
 
 // Finished is a run that was read from its folder.
@@ -149,6 +180,8 @@ type Finished struct {
 	NotRun  []NotRun
 	// Times of tasks by key. They are from one machine and one day, and nothing but what they say depends on them.
 	Times map[string]task.Timing
+	// Seconds are those of timed matchings by key.
+	Seconds map[string]MatchSeconds
 }
 
 // ErrNotFinished says that a run has no records yet.
@@ -180,7 +213,7 @@ func ReadRun(run string) (*Finished, error) {
 		}
 		f.Records = append(f.Records, r)
 	}
-	for name, into := range map[string]any{notRunFile: &f.NotRun, timesFile: &f.Times} {
+	for name, into := range map[string]any{notRunFile: &f.NotRun, timesFile: &f.Times, secondsFile: &f.Seconds} {
 		text, err := os.ReadFile(filepath.Join(run, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -41,8 +41,10 @@ type Spec struct {
 	Epochs []int `json:"epochs,omitempty"`
 	// Models is how many networks merge-many merges: on all data, and on random halves of it.
 	Models []int `json:"models,omitempty"`
-	// Draws of random networks of planted.
-	Draws int `json:"draws,omitempty"`
+	// Networks of planted, and Draws of random weights of each; Timed are those of which weight matching is timed.
+	Networks []MatchNetwork `json:"networks,omitempty"`
+	Draws    int            `json:"draws,omitempty"`
+	Timed    []MatchNetwork `json:"timed,omitempty"`
 }
 
 // Case is a network, its data and how it is trained.
@@ -172,6 +174,11 @@ func (s *Spec) Check() error {
 	}
 	if err := s.checkCases(); err != nil {
 		return err
+	}
+	for _, n := range slices.Concat(s.Networks, s.Timed) {
+		if _, err := zoo.Build(n.Config); err != nil {
+			return fmt.Errorf("experiment: network %q: %w", n.Name, err)
+		}
 	}
 	if def.check != nil {
 		return def.check(s)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/rebasin/rebasin/report"
 )
 
 // The words of a verdict.
@@ -19,6 +21,15 @@ type Verdict struct {
 	Word string `json:"word"`
 	Why  string `json:"why"`
 	Rule string `json:"rule"`
+	// Cases are the verdicts that it is made of.
+	Cases []CaseVerdict `json:"cases,omitempty"`
+}
+
+// CaseVerdict is the verdict on one case of several.
+type CaseVerdict struct {
+	Subject string `json:"subject"`
+	Word    string `json:"word"`
+	Why     string `json:"why"`
 }
 
 // Table is numbers for people.
@@ -32,6 +43,10 @@ type Table struct {
 type Summary struct {
 	Verdict Verdict
 	Tables  []Table
+	// Comparisons are the paper's values beside ours.
+	Comparisons []report.Comparison
+	// Notes are facts that the numbers do not show.
+	Notes []string
 }
 
 // Summary computes tables and the verdict of a run from its records.
@@ -269,28 +284,26 @@ func waysTable(title string, ways []*way) Table {
 	return t
 }
 
-// judged is the verdict on one case of several.
-type judged struct {
-	subject, word, why string
-}
-
 // combine makes one verdict of several: it holds where all hold, and does not where one does not.
-func combine(rule string, cases []judged) Verdict {
+func combine(rule string, cases []CaseVerdict) Verdict {
 	counts := map[string]int{}
-	var why []string
 	for _, c := range cases {
-		counts[c.word]++
-		why = append(why, fmt.Sprintf("%s: %s (%s)", c.subject, c.word, c.why))
+		counts[c.Word]++
 	}
-	v := Verdict{Word: Undecided, Rule: rule, Why: strings.Join(why, "; ")}
+	v := Verdict{Word: Undecided, Rule: rule, Cases: cases}
 	switch {
 	case len(cases) == 0:
-		v.Why = "nothing was measured"
+		v.Why = "Nothing was measured."
+		return v
+	case len(cases) == 1:
+		v.Word, v.Why = cases[0].Word, fmt.Sprintf("%s: %s.", cases[0].Subject, cases[0].Why)
+		return v
 	case counts[DoesNotHold] > 0:
 		v.Word = DoesNotHold
 	case counts[Undecided] == 0:
 		v.Word = Holds
 	}
+	v.Why = fmt.Sprintf("Of %d cases it holds in %d, does not hold in %d, and is undecided in %d.", len(cases), counts[Holds], counts[DoesNotHold], counts[Undecided])
 	return v
 }
 
@@ -311,18 +324,18 @@ func summariseInterpolation(f *Finished) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	var cases []judged
+	var cases []CaseVerdict
 	for i := range f.Spec.Cases {
 		c := &f.Spec.Cases[i]
 		best := bestAligned(ways, c.Name)
 		if best == nil {
 			continue
 		}
-		j := judged{subject: c.Name}
-		j.word, j.why = judgeZero(best.testBarrier), fmt.Sprintf("%s: barrier %s, accuracy %s %% between ends of %s %%",
+		j := CaseVerdict{Subject: c.Name}
+		j.Word, j.Why = judgeZero(best.testBarrier), fmt.Sprintf("%s: barrier %s, accuracy %s %% between ends of %s %%",
 			best.describe(), best.testBarrier.text(3), best.middleAccuracy.percent(), best.endAccuracy.percent())
 		if why := untrained(ways, c); why != "" {
-			j.word, j.why = Undecided, why+"; "+j.why
+			j.Word, j.Why = Undecided, why+"; "+j.Why
 		}
 		cases = append(cases, j)
 	}
@@ -349,7 +362,7 @@ func summariseOnset(f *Finished) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	var cases []judged
+	var cases []CaseVerdict
 	for i := range f.Spec.Cases {
 		c := &f.Spec.Cases[i]
 		of := slices.DeleteFunc(slices.Clone(ways), func(w *way) bool { return w.c != c.Name || w.method != ByWeight || w.repair != "" })
@@ -359,17 +372,17 @@ func summariseOnset(f *Finished) (*Summary, error) {
 		first, last := of[0], of[len(of)-1]
 		fall := first.testBarrier.minus(last.testBarrier)
 		zero, falls := judgeZero(last.testBarrier), fall.beyond(0)
-		j := judged{subject: c.Name, word: Undecided}
-		j.why = fmt.Sprintf("barrier %s after epoch %d, %s after epoch %d", first.testBarrier.text(3), first.epoch, last.testBarrier.text(3), last.epoch)
+		j := CaseVerdict{Subject: c.Name, Word: Undecided}
+		j.Why = fmt.Sprintf("barrier %s after epoch %d, %s after epoch %d", first.testBarrier.text(3), first.epoch, last.testBarrier.text(3), last.epoch)
 		switch {
 		case zero == Holds && falls > 0:
-			j.word = Holds
+			j.Word = Holds
 		case zero == DoesNotHold || falls < 0:
-			j.word = DoesNotHold
+			j.Word = DoesNotHold
 		}
 		final := slices.DeleteFunc(slices.Clone(ways), func(w *way) bool { return w.epoch != last.epoch })
 		if why := untrained(final, c); why != "" {
-			j.word, j.why = Undecided, why+"; "+j.why
+			j.Word, j.Why = Undecided, why+"; "+j.Why
 		}
 		cases = append(cases, j)
 	}
@@ -385,24 +398,24 @@ func summariseWidth(f *Finished) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	var cases []judged
+	var cases []CaseVerdict
 	for _, series := range seriesOf(ways) {
 		of := bestSeries(ways, series)
 		if len(of) < 2 {
 			continue
 		}
 		narrow, wide := of[0], of[len(of)-1]
-		j := judged{subject: series, word: Undecided}
-		j.why = fmt.Sprintf("%s: barrier %s at width %s, %s at width %s", wide.describe(), narrow.testBarrier.text(3), fraction(narrow.x), wide.testBarrier.text(3), fraction(wide.x))
+		j := CaseVerdict{Subject: series, Word: Undecided}
+		j.Why = fmt.Sprintf("%s: barrier %s at width %s, %s at width %s", wide.describe(), narrow.testBarrier.text(3), fraction(narrow.x), wide.testBarrier.text(3), fraction(wide.x))
 		switch narrow.testBarrier.minus(wide.testBarrier).beyond(0) {
 		case 1:
-			j.word = Holds
+			j.Word = Holds
 		case -1:
-			j.word = DoesNotHold
+			j.Word = DoesNotHold
 		}
 		if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == wide.c }); i >= 0 {
 			if why := untrained(ways, &f.Spec.Cases[i]); why != "" {
-				j.word, j.why = Undecided, why+"; "+j.why
+				j.Word, j.Why = Undecided, why+"; "+j.Why
 			}
 		}
 		cases = append(cases, j)
@@ -470,7 +483,7 @@ func summariseFailures(f *Finished) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	var cases []judged
+	var cases []CaseVerdict
 	isWeight := func(w *way) bool { return w.method == ByWeight && w.repair == "" }
 	for _, series := range seriesOf(ways) {
 		of := slices.DeleteFunc(slices.Clone(ways), func(w *way) bool { return w.series != series || !isWeight(w) })
@@ -487,17 +500,17 @@ func summariseFailures(f *Finished) (*Summary, error) {
 			}
 			return 1
 		})
-		j := judged{subject: series, word: Undecided}
-		j.why = fmt.Sprintf("barrier %s at a rate of %g, %s at %g", extreme.testBarrier.text(3), extreme.x, best.testBarrier.text(3), best.x)
+		j := CaseVerdict{Subject: series, Word: Undecided}
+		j.Why = fmt.Sprintf("barrier %s at a rate of %g, %s at %g", extreme.testBarrier.text(3), extreme.x, best.testBarrier.text(3), best.x)
 		switch extreme.testBarrier.minus(best.testBarrier).beyond(0) {
 		case 1:
-			j.word = Holds
+			j.Word = Holds
 		case -1:
-			j.word = DoesNotHold
+			j.Word = DoesNotHold
 		}
 		if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == extreme.c }); i >= 0 {
 			if why := untrained(ways, &f.Spec.Cases[i]); why != "" {
-				j.word, j.why = Undecided, why+"; "+j.why
+				j.Word, j.Why = Undecided, why+"; "+j.Why
 			}
 		}
 		cases = append(cases, j)
@@ -507,7 +520,7 @@ func summariseFailures(f *Finished) (*Summary, error) {
 			continue
 		}
 		word := map[int]string{-1: DoesNotHold, 0: Undecided, 1: Holds}[w.testBarrier.beyond(zeroBarrier)]
-		cases = append(cases, judged{w.c, word, "barrier " + w.testBarrier.text(3)})
+		cases = append(cases, CaseVerdict{w.c, word, "barrier " + w.testBarrier.text(3)})
 	}
 	return &Summary{Verdict: combine(failuresRule, cases), Tables: []Table{waysTable("By rate", ways)}}, nil
 }
@@ -520,14 +533,14 @@ func summariseMatchers(f *Finished) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	var cases []judged
+	var cases []CaseVerdict
 	for _, auto := range ways {
 		if auto.method != ByAuto {
 			continue
 		}
-		j := judged{subject: auto.c, word: Holds}
+		j := CaseVerdict{Subject: auto.c, Word: Holds}
 		if auto.repair != "" {
-			j.subject += ", " + auto.repair
+			j.Subject += ", " + auto.repair
 		}
 		worst := math.Inf(-1)
 		for i := range auto.curves {
@@ -540,10 +553,10 @@ func summariseMatchers(f *Finished) (*Summary, error) {
 			excess := float64(auto.curves[i].middle().Test.Loss) - least
 			worst = max(worst, excess)
 			if !(excess <= .02+least/20) {
-				j.word = DoesNotHold
+				j.Word = DoesNotHold
 			}
 		}
-		j.why = fmt.Sprintf("at most %.3f nats above the best single method", worst)
+		j.Why = fmt.Sprintf("at most %.3f nats above the best single method", worst)
 		cases = append(cases, j)
 	}
 	t := Table{Title: "Ways of aligning", Header: []string{"case", "method", "repair", "accuracy %", "loss", "barrier, test", "<A, P·B>", "seconds on a thread"}}

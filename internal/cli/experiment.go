@@ -42,12 +42,13 @@ one to begin with.`,
 		Example: `  rebasin experiment list
   rebasin experiment plan interpolation --preset laptop
   rebasin experiment run interpolation --preset laptop
-  rebasin experiment run my.yaml --source cifar10=cifar10-images.zip`,
+  rebasin experiment run my.yaml --source cifar10=cifar10-images.zip
+  rebasin experiment report`,
 		Args: knownCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.PersistentFlags().StringVar(&f.dir, "dir", "rebasin-experiments", "`FOLDER` of all runs and what they made")
-	c.AddCommand(a.experimentList(), a.experimentPlan(&f), a.experimentRun(&f), a.experimentStatus(&f), a.experimentClean(&f))
+	c.AddCommand(a.experimentList(), a.experimentPlan(&f), a.experimentRun(&f), a.experimentStatus(&f), a.experimentReport(&f), a.experimentClean(&f))
 	return c
 }
 
@@ -286,7 +287,7 @@ func (a *app) experimentRun(f *experimentFlags) *cobra.Command {
 		Short: "Run an experiment, or go on with one",
 		Long: `Runs what is missing of an experiment. Stop it with Ctrl-C, or lose power: the same
 command goes on where it was. Records, one JSON object a line, are in
-FOLDER/runs/NAME/records.jsonl.`,
+FOLDER/runs/NAME/records.jsonl; "rebasin experiment report" makes a page of them.`,
 		Example: `  rebasin experiment run interpolation --preset smoke
   rebasin experiment run width --preset laptop --source cifar10=cifar10-images.zip
   rebasin experiment run my.yaml --dir /data/experiments`,
