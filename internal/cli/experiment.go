@@ -362,15 +362,18 @@ func (a *app) printSummary(run string, s *experiment.Summary, notRun []experimen
 	return nil
 }
 
-// watch shows an execution: all tasks, and each that is at work.
+// watch shows an execution: all tasks, and each that is at work, in hundredths, since what a task counts may change on its way.
 func (a *app) watch(e task.Event) {
+	const whole = 100
 	switch e.State {
-	case task.Started, task.Working:
-		a.report(e.Task.Label, e.Step, max(e.Steps, e.Step+1), e.Note)
+	case task.Working:
+		if e.Steps > 0 {
+			a.report(e.Task.Label, min(whole-1, whole*e.Step/e.Steps), whole, e.Note)
+		}
 	case task.Finished:
-		a.report(e.Task.Label, 1, 1, "")
+		a.report(e.Task.Label, whole, whole, "")
 		a.report("all tasks", e.Done, e.Total, "")
-	case task.Failed:
+	case task.Started, task.Failed:
 	}
 }
 
