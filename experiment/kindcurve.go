@@ -41,7 +41,7 @@ type CurvePoint struct {
 }
 
 func (l *Lab) curveKind() *task.Kind {
-	return &task.Kind{Name: "curve", Recipe: 1, Work: l.curveWork, Rate: 3e10, Run: l.runCurve}
+	return &task.Kind{Name: "curve", Recipe: 1, Work: l.curveWork, Rate: 6e10, Run: l.runCurve}
 }
 
 // repairBatch is how many samples run at once.

@@ -37,7 +37,7 @@ type Evaluated struct {
 }
 
 func (l *Lab) evaluateKind() *task.Kind {
-	return &task.Kind{Name: "evaluate", Recipe: 1, Work: l.evaluateWork, Rate: 3e10, Run: l.runEvaluate}
+	return &task.Kind{Name: "evaluate", Recipe: 1, Work: l.evaluateWork, Rate: 6e10, Run: l.runEvaluate}
 }
 
 // runEvaluate measures the networks of all artifacts as one ensemble.

@@ -36,7 +36,7 @@ type Trained struct {
 }
 
 func (l *Lab) trainKind() *task.Kind {
-	return &task.Kind{Name: "train", Recipe: 1, Work: l.trainWork, Rate: 2e10, Run: l.runTrain}
+	return &task.Kind{Name: "train", Recipe: 1, Work: l.trainWork, Rate: 5e10, Run: l.runTrain}
 }
 
 // runTrain trains a network, from where an interrupted run left it.

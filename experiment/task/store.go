@@ -43,9 +43,9 @@ type Store struct {
 	lock    io.Closer
 	sync    func(path string) error // syncPath, except in tests
 
-	mu    sync.Mutex         // guards what follows
-	sound map[string]bool    // the artifacts whose hashes have been checked
-	rates map[string]float64 // of kinds, nil where they must be computed
+	mu    sync.Mutex          // guards what follows
+	sound map[string]bool     // the artifacts whose hashes have been checked
+	rates map[string][]Timing // by kind, nil where they must be read
 
 	// Removed hears of artifacts that were damaged and are removed. It may be nil.
 	Removed func(key, why string)

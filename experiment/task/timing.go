@@ -95,7 +95,7 @@ func readTimings(from io.Reader) (map[string]Timing, error) {
 // maxSeconds is more than anybody waits and less than a Duration holds: a hundred years.
 const maxSeconds = 100 * 365 * 24 * 3600
 
-// Estimate foresees how long the tasks take on a number of threads, from how long tasks of their kinds took, or from the kinds' own rates: all
+// Estimate foresees how long the tasks take on a number of threads, from how long tasks of their kinds and of similar size took, or from the kinds' own rates: all
 // their work, as if it could always be shared.
 func (s *Store) Estimate(tasks []*Task, threads int) (time.Duration, error) {
 	rates, err := s.measured()
@@ -114,19 +114,31 @@ func (s *Store) EstimateTask(t *Task) (time.Duration, error) {
 	return s.Estimate([]*Task{t}, 1)
 }
 
-func (t *Task) seconds(rates map[string]float64) float64 {
-	rate, ok := rates[t.Kind.Name]
-	if !ok {
-		rate = t.Kind.Rate
+// similar is the ratio of the works of two tasks up to which the rate of one says something about the other: small tasks are held up by what does not
+// grow with their work.
+const similar = 8
+
+// seconds foreseen on one thread, from the tasks of its kind that were timed and are of a similar size, or from the kind's own rate.
+func (t *Task) seconds(measured map[string][]Timing) float64 {
+	work, rate := t.work(), t.Kind.Rate
+	sum, seconds := 0.0, 0.0
+	for _, m := range measured[t.Kind.Name] {
+		if m.Work <= similar*work && work <= similar*m.Work {
+			sum += m.Work
+			seconds += m.Seconds * float64(m.Threads)
+		}
+	}
+	if r := sum / seconds; r > 0 && !math.IsInf(r, 0) {
+		rate = r
 	}
 	if rate <= 0 {
 		return 0
 	}
-	return t.work() / rate
+	return work / rate
 }
 
-// measured are the rates of the kinds that have been timed.
-func (s *Store) measured() (map[string]float64, error) {
+// measured are the timings of each kind.
+func (s *Store) measured() (map[string][]Timing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rates == nil {
@@ -134,25 +146,18 @@ func (s *Store) measured() (map[string]float64, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.rates = ratesOf(timings)
+		s.rates = byKind(timings)
 	}
 	return s.rates, nil
 }
 
-// ratesOf gives the work by thread and second of each kind.
-func ratesOf(timings map[string]Timing) map[string]float64 {
-	work, seconds := map[string]float64{}, map[string]float64{}
+// byKind sorts out timings that say something about rates.
+func byKind(timings map[string]Timing) map[string][]Timing {
+	out := map[string][]Timing{}
 	for _, key := range slices.Sorted(maps.Keys(timings)) { // sums depend on the order
 		if t := timings[key]; !t.Resumed && t.Work > 0 && t.Seconds > 0 && t.Threads > 0 {
-			work[t.Kind] += t.Work
-			seconds[t.Kind] += t.Seconds * float64(t.Threads)
+			out[t.Kind] = append(out[t.Kind], t)
 		}
 	}
-	rates := map[string]float64{}
-	for kind, w := range work {
-		if r := w / seconds[kind]; r > 0 && !math.IsInf(r, 0) {
-			rates[kind] = r
-		}
-	}
-	return rates
+	return out
 }

@@ -102,6 +102,7 @@ func TestEstimate(t *testing.T) {
 	if d, err := s.EstimateTask(tasks[0]); d != 5*time.Second || err != nil {
 		t.Errorf("one task: %v, %v", d, err)
 	}
+	expect(t, "of another size", estimate(1, add(t, p, timed, "", 900)), 900*time.Second) // 40 and 20 say nothing about it
 	for name, options := range map[string]any{"no work": 0, "negative": -1, "NaN": "x"} {
 		expect(t, name, estimate(1, add(t, p, timed, "", options)), 0)
 	}
