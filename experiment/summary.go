@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -339,7 +340,31 @@ func summariseInterpolation(f *Finished) (*Summary, error) {
 		}
 		cases = append(cases, j)
 	}
-	return &Summary{Verdict: combine(interpolationRule, cases), Tables: []Table{waysTable("Midpoints and barriers", ways)}}, nil
+	return &Summary{
+		Verdict: combine(interpolationRule, cases), Tables: []Table{waysTable("Midpoints and barriers", ways)}, Comparisons: comparePaper(f, ways),
+	}, nil
+}
+
+// comparePaper sets barriers beside those of the paper, which has no numbers but curves: those of the MLP on MNIST, and of the ResNet20 on CIFAR, are flat.
+func comparePaper(f *Finished, ways []*way) (out []report.Comparison) {
+	for i := range f.Spec.Cases {
+		c := &f.Spec.Cases[i]
+		best := bestAligned(ways, c.Name)
+		if best == nil {
+			continue
+		}
+		row := report.Comparison{Quantity: "barrier of the test loss, " + c.Name, Ours: best.testBarrier.text(3) + " (" + best.describe() + ")"}
+		switch {
+		case c.Network.Arch == "mlp" && c.Data.Name == "mnist":
+			row.Paper, row.Note = "none to be seen (figure 2)", "trained longer there"
+		case c.Network.Arch == "resnet20" && (c.Data.Name == "cifar10" || c.Data.Name == "cifar100"):
+			row.Paper, row.Note = "none to be seen at width 32 (figure 2)", fmt.Sprintf("width %s here, with far fewer epochs", fraction(cmp.Or(c.Network.Width, 1)))
+		default:
+			continue
+		}
+		out = append(out, row)
+	}
+	return out
 }
 
 // judgeZero says whether a barrier is none.

@@ -3,6 +3,8 @@ package experiment
 import (
 	"fmt"
 	"strings"
+
+	"github.com/rebasin/rebasin/report"
 )
 
 const counterexampleRule = "The claim holds if both ends have no error at all, the least barrier of the error over all alignments is above zero, no single pass finds the planted alignment and every coordinate descent does; " +
@@ -41,7 +43,10 @@ func summariseCounterexample(f *Finished) (*Summary, error) {
 	}
 	v.Why = fmt.Sprintf("errors of %g and %g at the ends, a barrier of at least %g for every alignment; %d of %d coordinate descents find what was planted, single passes do not",
 		c.EndpointErrors[0], c.EndpointErrors[1], c.MinBarrier, s.Recovered, s.Descents)
-	return &Summary{Verdict: v, Tables: []Table{paths, passes}}, nil
+	return &Summary{Verdict: v, Tables: []Table{paths, passes}, Comparisons: []report.Comparison{{
+		Quantity: "barrier of the error that no alignment removes", Paper: "above zero for all four (appendix A.6)", Ours: fmt.Sprintf("%g for every one", c.MinBarrier),
+		Note: "exact areas",
+	}}}, nil
 }
 
 const plantedRule = "For each network without noise, the way of starting weight matching that finds the whole permutation in most draws is looked at. The claim holds if that is in all draws for every network, does not hold if it is in " +
@@ -51,6 +56,7 @@ func summarisePlanted(f *Finished) (*Summary, error) {
 	found := Table{Title: "Planted permutations", Header: []string{"network", "noise", "start", "restarts", "found whole", "units in place %", "objective of planted", "sweeps"}}
 	times := Table{Title: "Weight matching of two networks with random weights", Header: []string{"network", "parameters", "sweeps", "seconds", "threads", "paper, V100"}}
 	var cases []CaseVerdict
+	var comparisons []report.Comparison
 	for i := range f.Records {
 		r := &f.Records[i]
 		switch r.Kind {
@@ -93,9 +99,15 @@ func summarisePlanted(f *Finished) (*Summary, error) {
 			}
 			if m.PaperSeconds > 0 {
 				paper = fmt.Sprintf("%g", m.PaperSeconds)
+				if seconds != "" {
+					comparisons = append(comparisons, report.Comparison{
+						Quantity: "weight matching, " + r.Case, Paper: paper + " s", Ours: fmt.Sprintf("%s s on %s threads", seconds, threads),
+						Note: "the paper: trained networks, a V100 (section 3.2); here: random weights, a processor",
+					})
+				}
 			}
 			times.Rows = append(times.Rows, []string{r.Case, fmt.Sprint(m.Parameters), fmt.Sprint(m.Sweeps), seconds, threads, paper})
 		}
 	}
-	return &Summary{Verdict: combine(plantedRule, cases), Tables: []Table{found, times}}, nil
+	return &Summary{Verdict: combine(plantedRule, cases), Tables: []Table{found, times}, Comparisons: comparisons}, nil
 }
