@@ -19,13 +19,14 @@ import (
 	"github.com/rebasin/rebasin/zoo"
 )
 
-// PlantedOptions are the options of [Planted]. The network is Config, or Graph with or without Params.
+// PlantedOptions are the options of [Planted]. The network is Config, or Graph with or without Params or Init.
 type PlantedOptions struct {
 	// Config is an architecture of the zoo; every draw initialises it anew.
 	Config *zoo.Config
-	// Graph is any network. With Params, its own, all draws take those; without, every draw takes [RandomParams].
+	// Graph is any network. With Params, its own, all draws take those; without, every draw takes what Init draws, [RandomParams] where it is nil.
 	Graph  *graph.Graph
 	Params match.Params
+	Init   func(g *graph.Graph, seed uint64) (map[string]*tensor.Tensor, error)
 	// Noise is the deviation of what is added to B, relative to the root mean square of each tensor.
 	Noise float64
 	// Draws is the number of planted alignments. 0 means 20.
@@ -166,7 +167,8 @@ type plantedNetwork struct {
 
 func newPlantedNetwork(opt PlantedOptions) (*plantedNetwork, error) {
 	switch {
-	case opt.Config != nil && opt.Graph == nil && opt.Params == nil:
+	case opt.Params != nil && opt.Init != nil:
+	case opt.Config != nil && opt.Graph == nil && opt.Params == nil && opt.Init == nil:
 		g, err := zoo.Build(*opt.Config)
 		if err != nil {
 			return nil, err
@@ -176,9 +178,13 @@ func newPlantedNetwork(opt PlantedOptions) (*plantedNetwork, error) {
 		params, err := inFloat32(opt.Params)
 		return &plantedNetwork{opt.Graph, func(uint64) (match.Params, error) { return params, err }}, err
 	case opt.Config == nil && opt.Graph != nil:
-		return &plantedNetwork{opt.Graph, func(seed uint64) (match.Params, error) { return RandomParams(opt.Graph, seed) }}, nil
+		draw := opt.Init
+		if draw == nil {
+			draw = RandomParams
+		}
+		return &plantedNetwork{opt.Graph, func(seed uint64) (match.Params, error) { return draw(opt.Graph, seed) }}, nil
 	}
-	return nil, errors.New("experiment: planted: give an architecture, or a graph with or without parameters")
+	return nil, errors.New("experiment: planted: give an architecture, or a graph with parameters, a way to draw them, or neither")
 }
 
 // inFloat32 converts tensors of other precisions, as weight matching does.
