@@ -31,14 +31,14 @@ func planAndExecute() error {
 			Load:  func(string) (*tensor.Tensor, error) { return w, nil },
 		}
 	}
-	plan, err := merge.NewPlan(model("a", 1, 0, 1, 4), model("b", 1, 4, 3, 4), merge.Lerp, [2]float64{3, 1})
+	plan, err := merge.NewPlan([]merge.Source{model("a", 1, 0, 1, 4), model("b", 1, 4, 3, 4)}, merge.Lerp, []float64{3, 1})
 	if err != nil {
 		return err
 	}
 	for _, s := range plan.Tensors {
 		fmt.Println(s.Name, s.DType, s.Shape, s.Action)
 	}
-	fmt.Printf("λ %v, %d bytes of output, at most %d bytes of tensors at once\n", plan.Lambda, plan.Bytes, plan.Memory)
+	fmt.Printf("λ %v, %d bytes of output, at most %d bytes of tensors at once\n", plan.Weights[1], plan.Bytes, plan.Memory)
 
 	folder, err := os.MkdirTemp("", "")
 	if err != nil {

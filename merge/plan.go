@@ -19,28 +19,29 @@ type Source struct {
 	Load       func(name string) (*tensor.Tensor, error)
 }
 
-// Plan is a merge of two models, decided from their headers.
+// Plan is a merge of two or more models, decided from their headers.
 type Plan struct {
-	A, B   Source
-	Method Method
-	// Lambda is the place on the way from A (0) to B (1).
-	Lambda float64
+	// Sources are the models.
+	Sources []Source
+	Method  Method
+	// Weights are those of the models in the sum. They are at least 0 and sum to one.
+	Weights []float64
 	// Tensors are what is to be done, in A's order.
 	Tensors []Step
 	// Repaired are tensors that are written in place of the combined ones, see [Repairer]; nil where nothing was repaired.
 	Repaired map[string]*tensor.Tensor
 	// Form is that of the output, unless the ending of its name says otherwise; the zero value is plain safetensors.
 	Form checkpoint.Form
-	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none: both
-	// inputs, their float32 forms where they are of half precision, and the result.
+	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none: two
+	// inputs, their float32 forms where they are of half precision, and the result; of more than two models one input after the other and their sum in float64.
 	Bytes, Memory int64
 }
 
 // What a plan does with a tensor.
 const (
-	// ActionCombine: the tensors of both models make a new one.
+	// ActionCombine: the tensors of all models make a new one.
 	ActionCombine = "combine"
-	// ActionCopy: the tensors have no arithmetic, and A's is written if B's equals it.
+	// ActionCopy: the tensors have no arithmetic, and the first model's is written if the others' equal it.
 	ActionCopy = "copy"
 )
 
@@ -50,20 +51,65 @@ type Step struct {
 	Action string // ActionCombine or ActionCopy
 }
 
-// NewPlan decides a merge. Both models must have the same tensors, of the same shapes and dtypes; the first that differs is in the error. The weights
-// of the two models need not sum to one; they are divided by their sum.
-func NewPlan(a, b Source, method Method, weights [2]float64) (*Plan, error) {
+// NewPlan decides a merge. All models must have the same tensors, of the same shapes and dtypes; the first that differs is in the error. The weights
+// need not sum to one; they are divided by their sum. Only two models lie on a great circle.
+func NewPlan(sources []Source, method Method, weights []float64) (*Plan, error) {
 	if !slices.Contains(Methods(), method) {
 		return nil, fmt.Errorf("merge: unknown method %q; there are %v", method, Methods())
 	}
-	wa, wb := weights[0], weights[1]
-	if !(wa >= 0 && wb >= 0) || math.IsInf(max(wa, wb), 1) || wa == 0 && wb == 0 {
+	if len(sources) < 2 || len(sources) > 2 && method != Lerp {
+		return nil, fmt.Errorf("merge: %d models cannot be combined by %s", len(sources), method)
+	}
+	shares, err := sharesOf(weights, len(sources))
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Sources: sources, Method: method, Weights: shares}
+	for _, s := range sources[1:] {
+		if err := sameTensors(sources[0], s); err != nil {
+			return nil, err
+		}
+	}
+	for _, info := range sources[0].Infos {
+		if err := p.add(info); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// sharesOf divides the weights by their sum.
+func sharesOf(weights []float64, models int) ([]float64, error) {
+	if len(weights) != models {
+		return nil, fmt.Errorf("merge: %d weights for %d models", len(weights), models)
+	}
+	var most, sum float64
+	for _, w := range weights {
+		if !(w >= 0) || math.IsInf(w, 1) {
+			return nil, fmt.Errorf("merge: weights %v: they must be non-negative numbers, not all zero", weights)
+		}
+		most = max(most, w)
+	}
+	if most == 0 {
 		return nil, fmt.Errorf("merge: weights %v: they must be non-negative numbers, not all zero", weights)
 	}
-	if math.IsInf(wa+wb, 1) {
-		wa, wb = wa/2, wb/2
+	shares := slices.Clone(weights)
+	if math.IsInf(most*float64(models), 1) {
+		for i := range shares {
+			shares[i] /= float64(models)
+		}
 	}
-	p := &Plan{A: a, B: b, Method: method, Lambda: wb / (wa + wb)}
+	for _, w := range shares {
+		sum += w
+	}
+	for i := range shares {
+		shares[i] /= sum
+	}
+	return shares, nil
+}
+
+// sameTensors returns the first difference between two models.
+func sameTensors(a, b Source) error {
 	other := map[string]checkpoint.Info{}
 	for _, info := range b.Infos {
 		other[info.Name] = info
@@ -71,21 +117,21 @@ func NewPlan(a, b Source, method Method, weights [2]float64) (*Plan, error) {
 	for _, info := range a.Infos {
 		y, ok := other[info.Name]
 		if !ok {
-			return nil, fmt.Errorf("merge: tensor %q is in %q and not in %q", info.Name, a.Name, b.Name)
+			return fmt.Errorf("merge: tensor %q is in %q and not in %q", info.Name, a.Name, b.Name)
 		}
 		delete(other, info.Name)
 		if y.DType != info.DType || !slices.Equal(y.Shape, info.Shape) {
-			return nil, fmt.Errorf("merge: tensor %q is %v %v in %q and %v %v in %q", info.Name, info.DType, info.Shape, a.Name, y.DType, y.Shape, b.Name)
-		}
-		if err := p.add(info); err != nil {
-			return nil, err
+			return fmt.Errorf("merge: tensor %q is %v %v in %q and %v %v in %q", info.Name, info.DType, info.Shape, a.Name, y.DType, y.Shape, b.Name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(other)) {
-		return nil, fmt.Errorf("merge: tensor %q is in %q and not in %q", name, b.Name, a.Name)
+		return fmt.Errorf("merge: tensor %q is in %q and not in %q", name, b.Name, a.Name)
 	}
-	return p, nil
+	return nil
 }
+
+// SetLambda puts a plan of two models at the place on the way from the first (0) to the second (1).
+func (p *Plan) SetLambda(lambda float64) { p.Weights = []float64{1 - lambda, lambda} }
 
 func (p *Plan) add(info checkpoint.Info) error {
 	size, err := info.DType.Bytes(info.Shape)
@@ -100,6 +146,9 @@ func (p *Plan) add(info checkpoint.Info) error {
 		held += own
 		if w := working(info.DType); w != info.DType {
 			held += 3 * own / int64(info.DType.Size()) * int64(w.Size())
+		}
+		if len(p.Sources) > 2 {
+			held += own / int64(info.DType.Size()) * int64(tensor.F64.Size())
 		}
 	}
 	p.Bytes += own
@@ -130,15 +179,28 @@ func (p *Plan) load(name string) (*tensor.Tensor, error) {
 	if t := p.Repaired[name]; t != nil {
 		return t, nil
 	}
-	a, err := p.A.Load(name)
-	if err != nil {
-		return nil, err
+	if len(p.Sources) == 2 {
+		a, err := p.Sources[0].Load(name)
+		if err != nil {
+			return nil, err
+		}
+		b, err := p.Sources[1].Load(name)
+		if err != nil {
+			return nil, err
+		}
+		return Combine(p.Method, name, a, b, p.Weights[1])
 	}
-	b, err := p.B.Load(name)
-	if err != nil {
-		return nil, err
+	var m mean
+	for i, s := range p.Sources {
+		t, err := s.Load(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.add(name, t, p.Weights[i]); err != nil {
+			return nil, err
+		}
 	}
-	return Combine(p.Method, name, a, b, p.Lambda)
+	return m.tensor(name)
 }
 
 // Execute writes the merged model in the plan's form, atomically: it appears whole or not at all. Tensors are loaded one after the other.
@@ -167,8 +229,10 @@ func Params(method Method, a, b map[string]*tensor.Tensor, lambda float64) (map[
 	return out, nil
 }
 
-// bytesPerSecond is a cautious rate of reading two models, combining them and writing one, on one core of a desktop machine.
+// bytesPerSecond is a cautious rate of reading models, combining them and writing one, on one core of a desktop machine.
 const bytesPerSecond = 500e6
 
 // Seconds foresees the time of executing the plan.
-func (p *Plan) Seconds() float64 { return 3 * float64(p.Bytes) / bytesPerSecond }
+func (p *Plan) Seconds() float64 {
+	return float64(len(p.Sources)+1) * float64(p.Bytes) / bytesPerSecond
+}

@@ -17,7 +17,9 @@ import (
 	"github.com/rebasin/rebasin/tensor"
 )
 
-var half2 = [2]float64{.5, .5}
+var half2 = []float64{.5, .5}
+
+func pairOf(a, b merge.Source) []merge.Source { return []merge.Source{a, b} }
 
 // source gives tensors from memory.
 func source(name string, params map[string]*tensor.Tensor, order ...string) merge.Source {
@@ -46,9 +48,9 @@ func mixed(t testing.TB, k float32) map[string]*tensor.Tensor {
 
 var mixedNames = []string{"ids", "f64", "f32", "f16", "bf16"}
 
-func mustPlan(t testing.TB, a, b merge.Source, m merge.Method, w [2]float64) *merge.Plan {
+func mustPlan(t testing.TB, a, b merge.Source, m merge.Method, w []float64) *merge.Plan {
 	t.Helper()
-	p, err := merge.NewPlan(a, b, m, w)
+	p, err := merge.NewPlan(pairOf(a, b), m, w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,12 +67,12 @@ func TestPlanWeights(t *testing.T) {
 		{0, 2}:         1,
 		{1e308, 1e308}: .5,
 	} {
-		if got := mustPlan(t, s, s, merge.Lerp, weights).Lambda; math.Abs(got-lambda) > 1e-15 {
+		if got := mustPlan(t, s, s, merge.Lerp, weights[:]).Weights[1]; math.Abs(got-lambda) > 1e-15 {
 			t.Errorf("weights %v: λ is %v, want %v", weights, got, lambda)
 		}
 	}
 	for _, w := range [][2]float64{{0, 0}, {-1, 2}, {2, -1}, {math.NaN(), 1}, {1, math.NaN()}, {math.Inf(1), 1}, {1, math.Inf(1)}} {
-		if _, err := merge.NewPlan(s, s, merge.Lerp, w); err == nil || !strings.Contains(err.Error(), "weights") {
+		if _, err := merge.NewPlan(pairOf(s, s), merge.Lerp, w[:]); err == nil || !strings.Contains(err.Error(), "weights") {
 			t.Errorf("weights %v: error %v", w, err)
 		}
 	}
@@ -91,15 +93,15 @@ func TestPlanErrors(t *testing.T) {
 		`tensor "f32" is F32 [3 4] in "a.safetensors" and F32 [4 3] in "b.safetensors"`: with("f32", tensor.New(tensor.F32, tensor.Shape{4, 3})),
 		`tensor "ids" is I64 [3] in "a.safetensors" and I32 [3] in "b.safetensors"`:     with("ids", tensor.New(tensor.I32, tensor.Shape{3})),
 	} {
-		if _, err := merge.NewPlan(a, b, merge.Lerp, half2); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := merge.NewPlan(pairOf(a, b), merge.Lerp, half2); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
-	if _, err := merge.NewPlan(a, a, "ties", half2); err == nil || !strings.Contains(err.Error(), `unknown method "ties"`) {
+	if _, err := merge.NewPlan(pairOf(a, a), "ties", half2); err == nil || !strings.Contains(err.Error(), `unknown method "ties"`) {
 		t.Errorf("error %v of an unknown method", err)
 	}
 	huge := merge.Source{Name: "huge", Infos: []checkpoint.Info{{Name: "w", DType: tensor.F32, Shape: tensor.Shape{math.MaxInt, 2}}}}
-	if _, err := merge.NewPlan(huge, huge, merge.Lerp, half2); err == nil || !strings.Contains(err.Error(), `tensor "w"`) {
+	if _, err := merge.NewPlan(pairOf(huge, huge), merge.Lerp, half2); err == nil || !strings.Contains(err.Error(), `tensor "w"`) {
 		t.Errorf("error %v of a size that overflows", err)
 	}
 }
@@ -172,7 +174,7 @@ func TestExecute(t *testing.T) {
 		return s
 	}
 	a, b := counted(source("a", pa, mixedNames...)), counted(source("b", pb, "f16", "bf16", "f32", "f64", "ids"))
-	p := mustPlan(t, a, b, merge.Lerp, [2]float64{.25, .75})
+	p := mustPlan(t, a, b, merge.Lerp, []float64{.25, .75})
 	var files [2][]byte
 	for i := range files {
 		loads = nil

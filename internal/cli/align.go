@@ -34,7 +34,7 @@ function is proven by running both in float64.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.runAlign(c.Context(), &f, args[0], args[1]) },
 	}
 	f.register(c)
-	c.Flags().StringVar(&f.method, "method", "weight", "weight, activation, ste, or auto: the best by loss on held-out training data, or by --eval-command")
+	c.Flags().StringVar(&f.method, "method", "weight", "weight, activation, ste, frank-wolfe, or auto: the best by loss on held-out training data, or by --eval-command")
 	c.Flags().StringVarP(&f.output, "output", "o", "", "`FILE` to write")
 	c.Flags().StringVar(&f.alignmentOut, "alignment-out", "", "also write the alignment to this `FILE`, to be read by --init")
 	choices(c, "method", matchMethods...)
@@ -115,25 +115,35 @@ func (f *alignFlags) json(r *matching) alignJSON {
 		Output: f.output, Method: r.result.Method, Objective: objective{r.before, r.after}, Sweeps: r.result.Sweeps, Status: r.result.Status,
 		Seconds: r.seconds, Verified: r.verified, Why: r.why, Notes: r.result.Notes,
 	}
-	for _, c := range r.candidates {
-		out.Candidates = append(out.Candidates, candidateJSON(c))
+	out.Candidates = newCandidatesJSON(r.candidates)
+	return out
+}
+
+func newCandidatesJSON(candidates []match.Candidate) (out []candidateJSON) {
+	for _, c := range candidates {
+		out = append(out, candidateJSON(c))
 	}
 	return out
+}
+
+// printCandidates prints what auto has chosen from.
+func (a *app) printCandidates(r *matching) {
+	for _, c := range r.candidates {
+		a.printf("candidate %-24s loss at the midpoint %.4f\n", c.Method, c.Loss)
+	}
 }
 
 func (a *app) printAlign(f *alignFlags, r *matching) {
 	a.printf("%s: <A, B> %.6g -> %.6g by %s", f.output, r.before, r.after, r.result.Method)
 	if n := r.result.Sweeps; n > 0 {
 		round := "sweep"
-		if r.result.Method == "ste" {
+		if r.result.Method == "ste" || r.result.Method == alignFrankWolfe {
 			round = "step"
 		}
 		a.printf(" in %s", counted(n, round))
 	}
 	a.printf(" (%s), %.2f s\n", r.result.Status, r.seconds)
-	for _, c := range r.candidates {
-		a.printf("candidate %-24s loss at the midpoint %.4f\n", c.Method, c.Loss)
-	}
+	a.printCandidates(r)
 	for _, n := range r.result.Notes {
 		a.printf("note: %s\n", n)
 	}

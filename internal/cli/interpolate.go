@@ -256,15 +256,16 @@ func (a *app) printCurve(curve landscape.Curve) error {
 // ownCurve measures the way between two files by the user's own evaluation.
 func (a *app) ownCurve(ctx context.Context, f *interpolateFlags, models modelSet) error {
 	ma, mb := models[0], models[1]
-	plan, err := merge.NewPlan(merge.Source{Name: ma.Path, Infos: ma.Infos(), Load: ma.Tensor}, merge.Source{Name: mb.Path, Infos: mb.Infos(), Load: mb.Tensor},
-		merge.Lerp, [2]float64{.5, .5})
+	plan, err := merge.NewPlan([]merge.Source{
+		{Name: ma.Path, Infos: ma.Infos(), Load: ma.Tensor}, {Name: mb.Path, Infos: mb.Infos(), Load: mb.Tensor},
+	}, merge.Lerp, []float64{.5, .5})
 	if err != nil {
 		return err
 	}
 	plan.Form = ma.Form()
 	var points []measuredPoint
 	for i, lambda := range landscape.Lambdas(f.points) {
-		plan.Lambda = lambda
+		plan.SetLambda(lambda)
 		m, err := f.own.measure(ctx, ma.Path, func(path string) error { return plan.Execute(ctx, path, ma.Metadata(), nil) })
 		if err != nil {
 			return err

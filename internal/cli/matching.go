@@ -26,10 +26,12 @@ type matchFlags struct {
 	models modelFlags
 	data   dataFlags
 	method string
-	own    evalCommand
-	later  bool // data is needed after aligning
-	blend  float64
-	init   string
+	// together says that methods of more than two models are among the choices.
+	together bool
+	own      evalCommand
+	later    bool // data is needed after aligning
+	blend    float64
+	init     string
 	// recorded are files of activations, of A and of B, to be used in place of running the networks.
 	recorded []string
 
@@ -39,7 +41,7 @@ type matchFlags struct {
 }
 
 // matchMethods are the values of --method (align) and, with none, of --align (merge).
-var matchMethods = []string{"weight", "activation", "ste", "auto"}
+var matchMethods = []string{"weight", "activation", "ste", alignFrankWolfe, "auto"}
 
 // notAligned is the value of merge's --align that takes B as it is.
 const notAligned = "none"
@@ -83,13 +85,21 @@ func (m *matchFlags) check() error {
 	if len(m.recorded) != 0 && len(m.recorded) != 2 {
 		return usagef("--activations: two files are needed, those of A and of B, not %d", len(m.recorded))
 	}
+	methods := matchMethods
+	if m.together {
+		methods = slices.Concat(matchMethods, jointMethods)
+	}
 	switch {
-	case !slices.Contains(matchMethods, m.method):
-		return usagef("unknown method %q; there are %s", m.method, strings.Join(matchMethods, ", "))
+	case !slices.Contains(methods, m.method):
+		return usagef("unknown method %q; there are %s", m.method, strings.Join(methods, ", "))
 	case !(m.blend >= 0 && m.blend < 1):
 		return usagef("--blend %v: it must be at least 0 and below 1", m.blend)
-	case m.blend > 0 && m.method == "activation":
+	case m.blend > 0 && (m.method == "activation" || m.method == alignFrankWolfe || m.joint()):
 		return usagef("--blend is for matching weights, not for %s", m.method)
+	case m.method == alignFrankWolfe && (m.init == "greedy" || m.init == "random"):
+		return usagef("--init %s is for matching weights: frank-wolfe begins between all orders, or at activation or a FILE", m.init)
+	case (m.method == alignMany || m.method == alignCycle) && m.init != "identity", m.method == alignPairwise && !slices.Contains(freeStarts, m.init):
+		return usagef("--init %s does not go with --align %s", m.init, m.method)
 	case m.restarts < 1 || m.steps < 1 || m.batch < 1:
 		return usagef("--restarts, --steps and --batch must be at least 1")
 	case !(m.lr > 0):
@@ -116,12 +126,14 @@ func (m *matchFlags) judgedByCommand() bool {
 
 // matching is a pair of models with an alignment, and what was learnt on the way to it.
 type matching struct {
-	a, b          *model.Model
+	a, b *model.Model
+	// more are the pairs of A with the further models. What concerns all models stands in the first pair.
+	more          []*matching
 	data          *dataset.Set // the training part, nil where none is needed
 	sym           *symmetry.Symmetry
 	result        *match.Result // nil where nothing was to be aligned
 	candidates    []match.Candidate
-	before, after float64 // <A, B> and <A, P·B>
+	before, after float64 // <A, B> and <A, P·B>, summed over all pairs of models
 	seconds       float64
 	aligned       map[string]*tensor.Tensor // P·B; nil where nothing was to be aligned
 	verified      *verification
@@ -140,7 +152,37 @@ type objective struct {
 	After  float64 `json:"after"`
 }
 
-func (r *matching) close() { modelSet{r.a, r.b}.close() }
+func (r *matching) close() { modelSet(r.models()).close() }
+
+// newMatching pairs the first model with every other.
+func newMatching(models modelSet) *matching {
+	const why = "nothing was aligned"
+	r := &matching{a: models[0], b: models[1], why: why}
+	for _, m := range models[2:] {
+		r.more = append(r.more, &matching{a: models[0], b: m, why: why})
+	}
+	return r
+}
+
+// pairs are those of A with every other model, in their order.
+func (r *matching) pairs() []*matching { return append([]*matching{r}, r.more...) }
+
+// models are all of them.
+func (r *matching) models() []*model.Model {
+	out := []*model.Model{r.a}
+	for _, p := range r.pairs() {
+		out = append(out, p.b)
+	}
+	return out
+}
+
+// outcome is what the matcher said of all models; empty where nothing was aligned.
+func (r *matching) outcome() match.Result {
+	if r.result == nil {
+		return match.Result{}
+	}
+	return *r.result
+}
 
 // loadB reads a tensor of B as it is to be merged.
 func (r *matching) loadB(name string) (*tensor.Tensor, error) {
@@ -150,16 +192,20 @@ func (r *matching) loadB(name string) (*tensor.Tensor, error) {
 	return r.b.Tensor(name)
 }
 
-// align opens both models, proves the symmetry, finds the alignment, applies it to B and proves the result.
-func (m *matchFlags) align(ctx context.Context, a *app, pathA, pathB string) (*matching, error) {
-	pair, err := m.models.openAll(ctx, pathA, pathB)
+// align opens the models, proves the symmetry, finds the alignment, applies it to all but the first and proves the result.
+func (m *matchFlags) align(ctx context.Context, a *app, paths ...string) (*matching, error) {
+	models, err := m.models.openAll(ctx, paths...)
 	if err != nil {
 		return nil, err
 	}
-	a.noteModels(pair...)
-	r := &matching{a: pair[0], b: pair[1], why: "nothing was aligned"}
+	a.noteModels(models...)
+	r := newMatching(models)
 	steps := []func(context.Context, *app, *matching) error{m.openData}
-	if m.method != notAligned {
+	switch {
+	case m.method == notAligned:
+	case len(r.more) > 0 || m.joint():
+		steps = append(steps, m.findSymmetry, m.findAlignments, m.applyAll)
+	default:
 		steps = append(steps, m.findSymmetry, m.findAlignment, m.apply)
 	}
 	for _, step := range steps {
@@ -180,7 +226,7 @@ func (m *matchFlags) openData(ctx context.Context, a *app, r *matching) (err err
 }
 
 func (m *matchFlags) findSymmetry(ctx context.Context, a *app, r *matching) (err error) {
-	if r.sym, err = m.models.symmetryOf(ctx, r.a, r.b); err != nil {
+	if r.sym, err = m.models.symmetryOf(ctx, r.models()...); err != nil {
 		return err
 	}
 	proof, err := m.models.prove(ctx, a, r.sym, r.b, m.seed)
@@ -262,7 +308,11 @@ func (a *app) printVerified(r *matching) {
 		a.printf("not verified: %s\n", r.why)
 		return
 	}
-	a.printf("verified: the outputs of the aligned B deviate by at most %.1e over %d samples\n", r.verified.MaxDeviation, r.verified.Samples)
+	what := "the aligned B"
+	if len(r.more) > 0 {
+		what = "the aligned models"
+	}
+	a.printf("verified: the outputs of "+what+" deviate by at most %.1e over %d samples\n", r.verified.MaxDeviation, r.verified.Samples)
 }
 
 // search is one run of a matcher with all that it needs.
@@ -379,6 +429,8 @@ func (s *search) run(ctx context.Context) (*match.Result, []match.Candidate, err
 		r, err = match.Activations(ctx, s.observed, s.pa, s.pb, s.source, s.activations)
 	case "ste":
 		r, err = s.straightThrough(ctx)
+	case alignFrankWolfe:
+		r, err = match.FrankWolfe(ctx, s.sym, s.pa, s.pb, s.frankWolfeOptions())
 	default:
 		return s.auto(ctx)
 	}

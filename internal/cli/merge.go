@@ -6,10 +6,12 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rebasin/rebasin/eval"
+	"github.com/rebasin/rebasin/match"
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/tensor"
 	"github.com/rebasin/rebasin/zoo"
@@ -21,17 +23,23 @@ type mergeFlags struct {
 	repair          repairFlags
 	output, combine string
 	weightTexts     []string
-	weights         [2]float64
+	weights         []float64
 	search, dryRun  bool
 }
 
 func (a *app) merge() *cobra.Command {
 	var f mergeFlags
 	c := &cobra.Command{
-		Use:   "merge A B -o OUT",
-		Short: "Align B with A and merge the two",
-		Long: `Aligns B with A and writes the network between them. --dry-run prints what would
-be done, with the memory and the time it takes, and does nothing.
+		Use:   "merge A B [C ...] -o OUT",
+		Short: "Align models with each other and merge them",
+		Long: `Aligns B, and every further model, with A and writes the network between them.
+--dry-run prints what would be done, with the memory and the time it takes, and
+does nothing. By default weights are matched; where --data is given, auto chooses.
+
+More than two models can be aligned together: many goes round and aligns each
+with the mean of the others, cycle (the default) finds one common order by
+Frank-Wolfe over all models at once, pairwise merges pairs, then pairs of merges;
+the other ways align every model with the first.
 --search-lambda looks for the best place on the way from A to B by the loss on
 training data, or by --eval-command, your own evaluation in any framework. --repair gives the channels of the merged network the statistics
 that averaging took from them: reset computes the running ones of
@@ -41,37 +49,46 @@ BatchNormalization anew, rescale and repair match all channels to A and B.`,
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --search-lambda --data mnist
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --repair repair --data mnist
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --search-lambda --eval-command './evaluate.sh {}'
+  rebasin merge a.safetensors b.safetensors c.safetensors -o merged.safetensors --align cycle
   rebasin merge a.safetensors b-aligned.safetensors -o merged.safetensors --align none --method slerp --weights .7,.3 --dry-run`,
-		Args: arguments(2, 2, "two models, A and B, are"),
+		Args: arguments(2, math.MaxInt, "two or more models are"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.search && c.Flags().Changed("weights") {
 				return usagef("--weights and --search-lambda exclude each other")
 			}
-			return a.runMerge(c.Context(), &f, args[0], args[1])
+			return a.runMerge(c.Context(), &f, args)
 		},
 	}
 	f.register(c)
 	f.repair.register(c, "; by default reset for networks with BatchNormalization where --data is given, else none")
 	s := c.Flags()
-	s.StringVar(&f.method, "align", "weight", "how to align B with A first: weight, activation, ste, auto, none")
+	s.StringVar(&f.method, "align", "", "how to align first: weight, activation, ste, frank-wolfe, auto, none, and of more than two models together many, cycle, pairwise; "+
+		"by default auto where --data is given, else weight, or cycle")
 	s.StringVar(&f.combine, "method", "lerp", "how to combine: lerp, the straight line, or slerp, the great circle of each tensor")
-	s.StringSliceVar(&f.weightTexts, "weights", []string{".5", ".5"}, "weights of the two models; they are divided by their sum")
-	s.BoolVar(&f.search, "search-lambda", false, "choose the weights by the loss on the training part of --data, or by --eval-command")
+	s.StringSliceVar(&f.weightTexts, "weights", nil, "weights of the models, one for each; they are divided by their sum; by default all are equal")
+	s.BoolVar(&f.search, "search-lambda", false, "choose the weights of two models by the loss on the training part of --data, or by --eval-command")
 	s.BoolVar(&f.dryRun, "dry-run", false, "print the plan and do nothing")
 	s.StringVarP(&f.output, "output", "o", "", "`FILE` to write")
-	choices(c, "align", append(slices.Clone(matchMethods), notAligned)...)
+	choices(c, "align", slices.Concat(matchMethods, jointMethods, []string{notAligned})...)
 	choices(c, "method", string(merge.Lerp), string(merge.Slerp))
 	return c
 }
 
-// check finds mistakes in the flags before anything is opened, and parses the weights.
-func (f *mergeFlags) check() error {
+// check finds mistakes in the flags before anything is opened, parses the weights, and chooses how to align where nothing was said.
+func (f *mergeFlags) check(models int) error {
 	if !slices.Contains(merge.Methods(), merge.Method(f.combine)) {
 		return usagef("--method %q: there are %v (how to align is said by --align)", f.combine, merge.Methods())
 	}
-	if err := f.parseWeights(); err != nil {
+	if err := f.parseWeights(models); err != nil {
 		return err
 	}
+	if models > 2 {
+		if err := f.checkMany(); err != nil {
+			return err
+		}
+	}
+	f.together = true
+	f.chooseMethod(models)
 	if f.own.active() && !f.search && f.method != "auto" {
 		return usagef("--eval-command is for --search-lambda and --align auto")
 	}
@@ -92,42 +109,80 @@ func (f *mergeFlags) check() error {
 	return f.matchFlags.check()
 }
 
-func (f *mergeFlags) parseWeights() error {
-	if len(f.weightTexts) != 2 {
-		return usagef("--weights: two numbers are needed, not %d", len(f.weightTexts))
+// checkMany finds what only two models can be asked for.
+func (f *mergeFlags) checkMany() error {
+	_, known := matchStarts[f.init]
+	switch {
+	case f.search:
+		return usagef("--search-lambda is for two models")
+	case f.combine != string(merge.Lerp):
+		return usagef("--method %s is for two models", f.combine)
+	case len(f.recorded) > 0:
+		return usagef("--activations is for two models")
+	case !known:
+		return usagef("--init FILE is for two models")
 	}
+	return nil
+}
+
+// chooseMethod decides how to align where nothing was said.
+func (f *mergeFlags) chooseMethod(models int) {
+	switch {
+	case f.method != "":
+	case f.data.name != "":
+		f.method = "auto"
+	case models > 2 && f.blend == 0 && f.init != "activation":
+		f.method = alignCycle
+	default:
+		f.method = "weight"
+	}
+}
+
+func (f *mergeFlags) parseWeights(models int) error {
+	f.weights = make([]float64, models)
+	if f.weightTexts == nil {
+		for i := range f.weights {
+			f.weights[i] = 1
+		}
+		return nil
+	}
+	if len(f.weightTexts) != models {
+		return usagef("--weights: %d numbers are needed, one for each model, not %d", models, len(f.weightTexts))
+	}
+	var sum float64
 	for i, text := range f.weightTexts {
 		x, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(x >= 0) || math.IsInf(x, 0) {
 			return usagef("--weights: %q is not a number of at least 0", text)
 		}
 		f.weights[i] = x
+		sum += x
 	}
-	if f.weights[0]+f.weights[1] == 0 {
+	if sum == 0 {
 		return usagef("--weights: not all can be zero")
 	}
 	return nil
 }
 
-func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) error {
-	if err := f.check(); err != nil {
+func (a *app) runMerge(ctx context.Context, f *mergeFlags, paths []string) error {
+	if err := f.check(len(paths)); err != nil {
 		return err
 	}
-	if err := checkOutput(f.output, pathA, pathB, f.models.symmetry, f.models.graph, f.init); err != nil {
+	if err := checkOutput(f.output, append(slices.Clone(paths), f.models.symmetry, f.models.graph, f.init)...); err != nil {
 		return err
 	}
 	if f.dryRun {
-		return a.planMerge(ctx, f, pathA, pathB)
+		return a.planMerge(ctx, f, paths)
 	}
-	r, err := f.align(ctx, a, pathA, pathB)
+	r, err := f.align(ctx, a, paths...)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	if err := checkApart(f.output, r.a, r.b); err != nil {
+	if err := checkApart(f.output, r.models()...); err != nil {
 		return err
 	}
-	if err := f.repair.choose(a, f.data.name, r.a, r.b); err != nil {
+	if err := f.repair.choose(a, f.data.name, r.models()...); err != nil {
 		return err
 	}
 	plan, err := f.newPlan(r)
@@ -164,24 +219,37 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) 
 	return a.reportMerge(f, plan, r, loss, repaired)
 }
 
-// newPlan plans the merge of A with B, aligned where it was.
+// newPlan plans the merge of A with the other models, aligned where they were.
 func (f *mergeFlags) newPlan(r *matching) (*merge.Plan, error) {
-	hash, err := hashes(r.a, r.b)
+	hash, err := hashes(r.models()...)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := merge.NewPlan(merge.Source{Name: r.a.Path, Hash: hash[0], Infos: r.a.Infos(), Load: r.a.Tensor},
-		merge.Source{Name: r.b.Path, Hash: hash[1], Infos: r.b.Infos(), Load: r.loadB}, merge.Method(f.combine), f.weights)
+	sources := []merge.Source{{Name: r.a.Path, Hash: hash[0], Infos: r.a.Infos(), Load: r.a.Tensor}}
+	form := r.a.Form()
+	for i, p := range r.pairs() {
+		sources = append(sources, merge.Source{Name: p.b.Path, Hash: hash[i+1], Infos: p.b.Infos(), Load: p.loadB})
+		form = form.Sparing(p.b.Form())
+	}
+	plan, err := merge.NewPlan(sources, merge.Method(f.combine), f.weights)
 	if err != nil {
 		return nil, err
 	}
-	plan.Form = r.a.Form().Sparing(r.b.Form())
+	plan.Form = form
 	return plan, nil
 }
 
 func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string, error) {
-	meta := outputMetadata(r.a, "merge "+f.combine+" after align "+f.method, f.seed, plan.A.Hash, plan.B.Hash)
-	meta["rebasin.lambda"] = strconv.FormatFloat(plan.Lambda, 'g', -1, 64)
+	var hash []string
+	for _, s := range plan.Sources {
+		hash = append(hash, s.Hash)
+	}
+	meta := outputMetadata(r.a, "merge "+f.combine+" after align "+f.alignedBy(r), f.seed, hash...)
+	if len(plan.Weights) == 2 {
+		meta["rebasin.lambda"] = strconv.FormatFloat(plan.Weights[1], 'g', -1, 64)
+	} else {
+		meta["rebasin.weights"] = joinNumbers(plan.Weights, -1)
+	}
 	if f.repair.active() {
 		meta["rebasin.repair"] = f.repair.method + " on " + f.data.name
 		if f.repair.augmented() {
@@ -194,6 +262,23 @@ func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string,
 	var err error
 	meta[zoo.MetadataKey], err = r.a.Config.Encode()
 	return meta, err
+}
+
+// alignedBy names how the models were aligned: for auto what it chose, too.
+func (f *mergeFlags) alignedBy(r *matching) string {
+	if f.method == "auto" && r.result != nil {
+		return f.method + " (" + r.result.Method + ")"
+	}
+	return f.method
+}
+
+// joinNumbers writes numbers with a comma between.
+func joinNumbers(x []float64, digits int) string {
+	texts := make([]string, len(x))
+	for i, v := range x {
+		texts[i] = strconv.FormatFloat(v, 'g', digits, 64)
+	}
+	return strings.Join(texts, ",")
 }
 
 // searchLambda puts the plan at the λ with the lowest loss on training data, and returns that.
@@ -209,7 +294,7 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 	}
 	data, done := subset(r.data, f.data.samples), 0
 	lambda, loss, err := merge.SearchLambda(func(l float64) (float64, error) {
-		params, err := mix(l)
+		params, err := mix([]float64{1 - l, l})
 		if err != nil {
 			return 0, err
 		}
@@ -228,7 +313,7 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 		a.report("searching λ", done, merge.SearchSteps, fmt.Sprintf("λ %.3f, loss %.4f", l, metrics.Loss))
 		return metrics.Loss, err
 	})
-	plan.Lambda = lambda
+	plan.SetLambda(lambda)
 	return &loss, err
 }
 
@@ -236,7 +321,7 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 func (a *app) searchByCommand(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching, repairer *merge.Repairer) (*float64, error) {
 	done := 0
 	lambda, best, err := merge.SearchLambda(func(l float64) (float64, error) {
-		plan.Lambda = l
+		plan.SetLambda(l)
 		if _, err := a.repairMerge(ctx, f, plan, r, repairer); err != nil {
 			return 0, err
 		}
@@ -252,35 +337,44 @@ func (a *app) searchByCommand(ctx context.Context, f *mergeFlags, plan *merge.Pl
 		a.report("searching λ", done, merge.SearchSteps, fmt.Sprintf("λ %.3f, %.4f", l, m.criterion()))
 		return m.criterion(), nil
 	})
-	plan.Lambda = lambda
+	plan.SetLambda(lambda)
 	return &best, err
 }
 
-// mixer returns what computes the network at λ.
-func (f *mergeFlags) mixer(ctx context.Context, r *matching) (func(lambda float64) (map[string]*tensor.Tensor, error), error) {
-	pa, pb, err := f.ends(ctx, r)
+// mixer returns what computes the network of given weights.
+func (f *mergeFlags) mixer(ctx context.Context, r *matching) (func(weights []float64) (map[string]*tensor.Tensor, error), error) {
+	ends, err := f.ends(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return func(lambda float64) (map[string]*tensor.Tensor, error) {
-		return merge.Params(merge.Method(f.combine), pa, pb, lambda)
+	return func(weights []float64) (map[string]*tensor.Tensor, error) {
+		if len(ends) == 2 {
+			return merge.Params(merge.Method(f.combine), ends[0], ends[1], weights[1])
+		}
+		return merge.MeanParams(ends, weights)
 	}, nil
 }
 
-// ends are the parameters of A, and of B as it is to be merged.
-func (f *mergeFlags) ends(ctx context.Context, r *matching) (pa, pb map[string]*tensor.Tensor, err error) {
-	if pa, err = r.a.GraphParams(ctx); err != nil {
-		return nil, nil, err
+// ends are the parameters of A, and of the other models as they are to be merged.
+func (f *mergeFlags) ends(ctx context.Context, r *matching) ([]map[string]*tensor.Tensor, error) {
+	first, err := r.a.GraphParams(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if pb, err = r.b.GraphParams(ctx); err != nil {
-		return nil, nil, err
-	}
-	if r.aligned != nil {
-		for name := range pb {
-			pb[name] = r.aligned[name]
+	out := []map[string]*tensor.Tensor{first}
+	for _, p := range r.pairs() {
+		params, err := p.b.GraphParams(ctx)
+		if err != nil {
+			return nil, err
 		}
+		if p.aligned != nil {
+			for name := range params {
+				params[name] = p.aligned[name]
+			}
+		}
+		out = append(out, params)
 	}
-	return pa, pb, nil
+	return out, nil
 }
 
 func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *float64, repaired *merge.Repaired) error {
@@ -300,19 +394,41 @@ func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *fl
 			Verified  *verification `json:"verified"`
 			Why       string        `json:"why,omitempty"`
 			Repair    *repairJSON   `json:"repair,omitempty"`
+			AlignedBy string        `json:"aligned_by,omitempty"`
+			Status    match.Status  `json:"status,omitempty"`
+			Sweeps    int           `json:"sweeps,omitempty"`
+			Notes     []string      `json:"notes,omitempty"`
+			// Candidates are those of auto.
+			Candidates []candidateJSON `json:"candidates,omitempty"`
 		}{
-			Output: f.output, Align: f.method, Method: f.combine, Weights: []float64{1 - plan.Lambda, plan.Lambda}, Objective: o, TrainLoss: loss,
-			Verified: r.verified, Why: r.why, Repair: newRepairJSON(&f.repair, repaired),
+			Output: f.output, Align: f.method, Method: f.combine, Weights: plan.Weights, Objective: o, TrainLoss: loss,
+			Verified: r.verified, Why: r.why, Repair: newRepairJSON(&f.repair, repaired), AlignedBy: r.outcome().Method, Status: r.outcome().Status,
+			Sweeps: r.outcome().Sweeps, Notes: r.outcome().Notes, Candidates: newCandidatesJSON(r.candidates),
 		})
 	}
-	a.printf("%s: %.4g A + %.4g B (%s)", f.output, 1-plan.Lambda, plan.Lambda, f.combine)
+	a.printf("%s:", f.output)
+	for i, w := range plan.Weights {
+		if i > 0 {
+			a.printf(" +")
+		}
+		a.printf(" %.4g %s", w, letter(i))
+	}
+	a.printf(" (%s)", f.combine)
 	if o != nil {
-		a.printf(", aligned by %s: <A, B> %.6g -> %.6g", r.result.Method, o.Before, o.After)
+		what := "<A, B>"
+		if len(plan.Sources) > 2 {
+			what = "sum of all pairs' inner products"
+		}
+		a.printf(", aligned by %s: %s %.6g -> %.6g", r.result.Method, what, o.Before, o.After)
 	}
 	if loss != nil {
 		a.printf(", training loss %.4f", *loss)
 	}
 	a.printf("\n")
+	a.printCandidates(r)
+	for _, n := range r.outcome().Notes {
+		a.printf("note: %s\n", n)
+	}
 	a.printRepair(&f.repair, repaired)
 	a.printVerified(r)
 	return nil

@@ -5,38 +5,39 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/symmetry"
 )
 
 // planMerge prints the plan of a merge without doing it.
-func (a *app) planMerge(ctx context.Context, f *mergeFlags, pathA, pathB string) error {
-	pair, err := f.models.openAll(ctx, pathA, pathB)
+func (a *app) planMerge(ctx context.Context, f *mergeFlags, paths []string) error {
+	models, err := f.models.openAll(ctx, paths...)
 	if err != nil {
 		return err
 	}
-	defer pair.close()
-	a.noteModels(pair...)
-	r := &matching{a: pair[0], b: pair[1]}
+	defer models.close()
+	a.noteModels(models...)
+	r := newMatching(models)
 	if f.method != notAligned {
-		if r.sym, err = f.models.symmetryOf(ctx, r.a, r.b); err != nil {
+		if r.sym, err = f.models.symmetryOf(ctx, models...); err != nil {
 			return err
 		}
 	}
-	if err := f.repair.choose(a, f.data.name, r.a, r.b); err != nil {
+	if err := f.repair.choose(a, f.data.name, models...); err != nil {
 		return err
 	}
 	plan, err := f.newPlan(r)
 	if err != nil {
 		return err
 	}
-	cost := foreseeMerge(plan, r.sym)
-	if cost.repairs, err = f.repair.foresee(r.a); err != nil {
+	cost := foreseeMerge(plan, r.sym, f.method)
+	if cost.repairs, err = f.repair.foresee(r.a, len(models)); err != nil {
 		return err
 	}
-	if cost.repairs > 0 { // both models and their mixture are in memory, before and after
-		cost.memory = max(cost.memory, heapGrowth*5*plan.Bytes)
+	if cost.repairs > 0 { // all models and their mixture are in memory, before and after
+		cost.memory = max(cost.memory, heapGrowth*int64(2*len(models)+1)*plan.Bytes)
 	}
 	a.finish()
 	if a.json {
@@ -56,14 +57,17 @@ type mergeCost struct {
 const (
 	flopsPerSecond = 50e9
 	usualSweeps    = 12
+	usualRounds    = 8   // of MergeMany, each of which aligns every model again
+	usualSteps     = 100 // of Frank–Wolfe, each of about twice the products of a sweep
 )
 
 // heapGrowth is how far the heap grows beyond what is in use before it is collected (GOGC=100).
 const heapGrowth = 2
 
 // foreseeMerge foresees memory and time. A merge alone holds the largest few tensors. Matching holds A and B as they are, both in float32, the permuted
-// copy, and for every axis that a group stands on a similarity between its units; a sweep computes each of these once.
-func foreseeMerge(p *merge.Plan, sym *symmetry.Symmetry) mergeCost {
+// copy, and for every axis that a group stands on a similarity between its units; a sweep computes each of these once. Of more models, all are in memory
+// with their copies, and Frank–Wolfe's mixtures.
+func foreseeMerge(p *merge.Plan, sym *symmetry.Symmetry, method string) mergeCost {
 	cost := mergeCost{memory: heapGrowth * p.Memory, merge: p.Seconds()}
 	if sym == nil {
 		return cost
@@ -75,8 +79,18 @@ func foreseeMerge(p *merge.Plan, sym *symmetry.Symmetry) mergeCost {
 		}
 	}
 	similarities, flops := matchingWork(sym)
-	cost.memory = heapGrowth * max(2*p.Bytes+3*floats+similarities, 3*p.Bytes+p.Memory)
-	cost.align = usualSweeps * flops / flopsPerSecond
+	models := int64(len(p.Sources))
+	cost.memory = heapGrowth * max(models*(p.Bytes+floats)+floats+similarities, (2*models-1)*p.Bytes+p.Memory)
+	products := usualSweeps * float64(models-1)
+	switch {
+	case method == alignCycle || method == alignFrankWolfe, method == "auto" && models > 2:
+		cost.memory += heapGrowth * models * (2*floats + 3*similarities)
+		products = 2 * usualSteps * float64(models)
+	case method == alignMany:
+		cost.memory += heapGrowth * models * floats
+		products = usualSweeps / 2 * usualRounds * float64(models)
+	}
+	cost.align = products * flops / flopsPerSecond
 	return cost
 }
 
@@ -127,9 +141,12 @@ type stepJSON struct {
 
 func newPlanJSON(f *mergeFlags, p *merge.Plan, cost mergeCost) planJSON {
 	out := planJSON{
-		DryRun: true, Output: f.output, Inputs: []string{p.A.Name, p.B.Name}, Hashes: []string{p.A.Hash, p.B.Hash}, Align: f.method, Method: f.combine,
-		Weights: []float64{1 - p.Lambda, p.Lambda}, Bytes: p.Bytes, Memory: cost.memory, Seconds: cost.merge, AlignSeconds: cost.align,
+		DryRun: true, Output: f.output, Align: f.method, Method: f.combine,
+		Weights: p.Weights, Bytes: p.Bytes, Memory: cost.memory, Seconds: cost.merge, AlignSeconds: cost.align,
 		Repair: f.repair.method, Augment: f.repair.augment, RepairPasses: cost.repairs,
+	}
+	for _, s := range p.Sources {
+		out.Inputs, out.Hashes = append(out.Inputs, s.Name), append(out.Hashes, s.Hash)
 	}
 	for _, t := range p.Tensors {
 		out.Tensors = append(out.Tensors, stepJSON{t.Name, t.DType.String(), t.Shape, t.Action})
@@ -138,12 +155,19 @@ func newPlanJSON(f *mergeFlags, p *merge.Plan, cost mergeCost) planJSON {
 }
 
 func (a *app) printPlan(f *mergeFlags, p *merge.Plan, cost mergeCost) error {
-	a.printf("A       %s  sha256 %s\nB       %s  sha256 %s\n", p.A.Name, p.A.Hash, p.B.Name, p.B.Hash)
+	for i, s := range p.Sources {
+		a.printf("%-7s %s  sha256 %s\n", letter(i), s.Name, s.Hash)
+	}
 	a.printf("align   %s\nmethod  %s, ", f.method, f.combine)
 	if f.search {
 		a.printf("weights by the loss on the training part of %s\n", f.data.name)
 	} else {
-		a.printf("weights %.4g and %.4g\n", 1-p.Lambda, p.Lambda)
+		texts := make([]string, len(p.Weights))
+		for i, w := range p.Weights {
+			texts[i] = fmt.Sprintf("%.4g", w)
+		}
+		last := len(texts) - 1
+		a.printf("weights %s and %s\n", strings.Join(texts[:last], ", "), texts[last])
 	}
 	if f.repair.active() {
 		a.printf("repair  %s on the training part of %s%s\n", f.repair.method, f.data.name, f.repair.onImages())
@@ -165,4 +189,12 @@ func (a *app) printPlan(f *mergeFlags, p *merge.Plan, cost mergeCost) error {
 		rows = append(rows, []string{strconv.Quote(t.Name), t.DType.String(), fmt.Sprint(t.Shape), t.Action})
 	}
 	return a.table([]string{"tensor", "dtype", "shape", "action"}, rows)
+}
+
+// letter names a model: A, B, ..., and after Z by its number.
+func letter(i int) string {
+	if i < 26 {
+		return string(rune('A' + i))
+	}
+	return strconv.Itoa(i + 1)
 }

@@ -165,11 +165,11 @@ func (f *mergeFlags) newRepairer(ctx context.Context, a *app, r *matching) (*mer
 			return nil, err
 		}
 	}
-	pa, pb, err := f.ends(ctx, r)
+	ends, err := f.ends(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), r.a.Graph, []map[string]*tensor.Tensor{pa, pb}, f.repair.forward(a, r.data))
+	return merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), r.a.Graph, ends, f.repair.forward(a, r.data))
 }
 
 // repairMerge repairs the network that the plan makes, and puts it in the plan.
@@ -181,11 +181,11 @@ func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, 
 	if err != nil {
 		return nil, err
 	}
-	mixture, err := mix(plan.Lambda)
+	mixture, err := mix(plan.Weights)
 	if err != nil {
 		return nil, err
 	}
-	out, err := repairer.Apply(ctx, mixture, []float64{1 - plan.Lambda, plan.Lambda}, func(done, total int) { a.report("repairing", done, total, "") })
+	out, err := repairer.Apply(ctx, mixture, plan.Weights, func(done, total int) { a.report("repairing", done, total, "") })
 	if err != nil {
 		return nil, err
 	}
@@ -194,13 +194,13 @@ func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, 
 }
 
 // foresee is what a repair of a merge takes: the number of runs of the samples.
-func (r *repairFlags) foresee(net *model.Model) (passes int, err error) {
+func (r *repairFlags) foresee(net *model.Model, models int) (passes int, err error) {
 	if !r.active() || net.Graph == nil {
 		return 0, nil
 	}
 	_, passes, err = merge.RepairCost(net.Graph, merge.RepairMethod(r.method))
 	if r.method != string(merge.RepairReset) {
-		passes += 2
+		passes += models
 	}
 	return passes, err
 }
