@@ -9,6 +9,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Document is a page about one piece of work, or about several, a section for each. Texts are plain: blank lines separate
@@ -97,7 +99,7 @@ type Field struct{ Name, Value string }
 var pageText string
 
 // page is parsed once; a mistake in it is one of this package.
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"paragraphs": paragraphs}).Parse(pageText))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"paragraphs": paragraphs, "words": words}).Parse(pageText))
 
 // WriteHTML writes the document as one HTML page, which is well-formed XML too, in a single call of w.Write. The page loads
 // nothing: styles, figures and data are part of it, and its content security policy forbids the rest; there are no scripts. Every
@@ -205,7 +207,7 @@ func (s Section) view(number int) (sectionView, error) {
 			return out, err
 		}
 	}
-	if out.Compare, err = comparisonViews(s.Comparisons); err != nil {
+	if out.Compare, err = comparisonViews(out.ID, s.Comparisons); err != nil {
 		return out, err
 	}
 	for i, f := range s.Figures {
@@ -239,7 +241,7 @@ func made(s, others string) bool {
 }
 
 // comparisonViews is a table of the comparisons, with a column for the notes if there are any.
-func comparisonViews(comparisons []Comparison) ([]tableView, error) {
+func comparisonViews(id string, comparisons []Comparison) ([]tableView, error) {
 	if len(comparisons) == 0 {
 		return nil, nil
 	}
@@ -255,7 +257,12 @@ func comparisonViews(comparisons []Comparison) ([]tableView, error) {
 		}
 		t.Rows = append(t.Rows, row)
 	}
-	return tableViews([]Table{t})
+	out, err := tableViews([]Table{t})
+	if err != nil {
+		return nil, err
+	}
+	out[0].File, err = csvView(id+"-paper.csv", t)
+	return out, err
 }
 
 func (f File) view() (fileView, error) {
@@ -335,9 +342,29 @@ func (t Table) numericColumns() []bool {
 				continue
 			}
 			filled = true
-			out[c] = out[c] && strings.ContainsAny(row[c][:1], "+-.0123456789") || strings.HasPrefix(row[c], "−") || row[c] == "∞"
+			first, _ := utf8.DecodeRuneInString(row[c])
+			out[c] = out[c] && (strings.ContainsRune("+-−±≈<>.0123456789", first) || row[c] == "∞")
 		}
 		out[c] = out[c] && filled
+	}
+	return out
+}
+
+// word is a part of a command: space, or what stands between spaces.
+type word struct {
+	Text  string
+	Space bool
+}
+
+// words splits a command so that it is broken between words only; joined again they are the command.
+func words(command string) []word {
+	var out []word
+	for _, r := range command {
+		space := unicode.IsSpace(r)
+		if len(out) == 0 || out[len(out)-1].Space != space {
+			out = append(out, word{Space: space})
+		}
+		out[len(out)-1].Text += string(r)
 	}
 	return out
 }

@@ -88,7 +88,7 @@ func isDrawable(a xml.Attr) bool {
 }
 
 func TestSVGsAreWellFormedAndDescribed(t *testing.T) {
-	for _, f := range sampleFigures() {
+	for _, f := range append(sampleFigures(), sampleSeedFigures()...) {
 		t.Run(f.Title, func(t *testing.T) {
 			svg, err := f.SVG()
 			if err != nil {
@@ -98,7 +98,7 @@ func TestSVGsAreWellFormedAndDescribed(t *testing.T) {
 			if d.title != f.Title || d.desc != f.Alt || f.Alt == "" {
 				t.Errorf("title %q and description %q, want %q and %q", d.title, d.desc, f.Title, f.Alt)
 			}
-			if d.count["path"] < 20 {
+			if d.count["path"] < 15 {
 				t.Errorf("only %d paths", d.count["path"])
 			}
 			if n := bytes.Count(svg, []byte(`preserveAspectRatio="none"`)); n != d.count["image"] {
@@ -212,7 +212,7 @@ func TestFiguresAreDeterministic(t *testing.T) {
 			t.Errorf("%q differs from one time to the next", a.Title)
 		}
 	}
-	first, second := sampleFigures(), sampleFigures()
+	first, second := append(sampleFigures(), sampleSeedFigures()...), append(sampleFigures(), sampleSeedFigures()...)
 	for i := range first {
 		same(first[i], second[i], (*Figure).SVG)
 	}

@@ -5,6 +5,7 @@ import (
 	"image/color"
 	"math"
 	"strconv"
+	"strings"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -34,13 +35,14 @@ func MapFigure(opt MapOptions, m Map) (*Figure, error) {
 		return nil, fmt.Errorf("report: figure %q: %w", title, err)
 	}
 	f := &mapFigure{m: m, mean: make([][]float64, len(m.Rows)), err: make([][]float64, len(m.Rows))}
-	b, missing := noBounds(), 0
+	b, missing, most := noBounds(), 0, 0
 	for r, row := range m.Values {
 		for _, values := range row {
 			mean, err := math.NaN(), math.NaN()
 			if len(values) > 0 {
 				mean, err = meanError(values)
 			}
+			most = max(most, len(values))
 			if !finite(mean) {
 				missing++
 			}
@@ -52,8 +54,11 @@ func MapFigure(opt MapOptions, m Map) (*Figure, error) {
 		return nil, fmt.Errorf("report: figure %q: %w", title, errNothing)
 	}
 	f.scale = newColourScale(b, opt.Scale)
+	if caption == "" && most > 1 {
+		caption = "Means over the seeds, with one standard error."
+	}
 	if missing > 0 {
-		caption = orElse(caption, m.ValueLabel+".") + " Crossed out: not measured, or not finite."
+		caption = strings.TrimPrefix(caption+" Crossed out or framed: not measured, or not finite.", " ")
 	}
 	return &Figure{Title: title, Caption: caption, Alt: f.describe(), content: f}, nil
 }
@@ -89,10 +94,12 @@ type mapFigure struct {
 }
 
 const (
-	cellHeight  = vg.Length(38)
-	widestCell  = vg.Length(88)
-	mapBarSpace = vg.Length(66)
-	mapTitle    = vg.Length(20) // the name of the rows or of the columns
+	cellHeight    = vg.Length(38)
+	narrowestCell = vg.Length(48) // for numbers with their errors
+	widestCell    = vg.Length(88)
+	mapBarSpace   = vg.Length(66)
+	mapTop        = vg.Length(26) // the name of the values
+	mapTitle      = vg.Length(20) // the name of the rows or of the columns
 )
 
 // mapLayout is where the parts of a map stand.
@@ -125,23 +132,49 @@ func (f *mapFigure) layout(l layout) mapLayout {
 		out.slanted = true
 		out.bottom += names * vg.Length(math.Sin(slantAngle))
 	}
-	out.height = 2*edge + out.bottom + cellHeight*vg.Length(len(f.m.Rows)) + 8
+	out.height = 2*edge + out.bottom + cellHeight*vg.Length(len(f.m.Rows)) + mapTop
+	return out
+}
+
+// fitting is f, or f with rows and columns exchanged where that gives its cells the room that they lack.
+func (f *mapFigure) fitting(l layout) *mapFigure {
+	if f.layout(l).cell >= narrowestCell || len(f.m.Columns) <= len(f.m.Rows) {
+		return f
+	}
+	m := Map{RowLabel: f.m.ColumnLabel, ColumnLabel: f.m.RowLabel, ValueLabel: f.m.ValueLabel, Rows: f.m.Columns, Columns: f.m.Rows}
+	out := &mapFigure{scale: f.scale, mean: transpose(f.mean), err: transpose(f.err)}
+	if f.m.Texts != nil {
+		m.Texts = transpose(f.m.Texts)
+	}
+	out.m = m
+	return out
+}
+
+func transpose[T any](rows [][]T) [][]T {
+	out := make([][]T, len(rows[0]))
+	for k := range out {
+		for _, row := range rows {
+			out[k] = append(out[k], row[k])
+		}
+	}
 	return out
 }
 
 func (f *mapFigure) size(l layout) (width, height vg.Length) {
+	f = f.fitting(l)
 	at := f.layout(l)
 	return max(at.width, 200), max(at.height, 160)
 }
 
 func (f *mapFigure) draw(c draw.Canvas, l layout) {
+	f = f.fitting(l)
 	at := f.layout(l)
-	c = draw.Crop(c, edge, -edge, edge, -edge-8)
+	c = draw.Crop(c, edge, -edge, edge, -edge-mapTop)
 	cells := draw.Crop(c, at.left, at.left+at.cell*vg.Length(len(f.m.Columns))-c.Size().X, at.bottom, 0)
 	name := textStyle(ink, tickSize, draw.XRight, draw.YCenter)
 	for r, text := range f.m.Rows {
 		y := cells.Max.Y - (vg.Length(r)+.5)*cellHeight
-		c.FillText(name, vg.Point{X: cells.Min.X - 6, Y: y + name.FontExtents().Descent}, label(text))
+		c.FillText(name, vg.Point{X: cells.Min.X - 6, Y: y + name.FontExtents().Descent}, fit(name, label(text), at.left-mapTitle-6))
 		for k := range f.m.Columns {
 			low := vg.Point{X: cells.Min.X + vg.Length(k)*at.cell, Y: y - cellHeight/2}
 			f.drawCell(c, r, k, vg.Rectangle{Min: low, Max: low.Add(vg.Point{X: at.cell, Y: cellHeight})})
@@ -160,52 +193,64 @@ func (f *mapFigure) draw(c draw.Canvas, l layout) {
 	axis.Rotation, axis.YAlign = math.Pi/2, draw.YTop
 	middle := (bottom + cells.Max.Y) / 2
 	c.FillText(axis, vg.Point{X: c.Min.X, Y: middle}, label(f.m.RowLabel))
-	f.scale.draw(c, vg.Rectangle{Min: vg.Point{X: cells.Max.X + 14, Y: bottom}, Max: vg.Point{X: cells.Max.X + mapBarSpace, Y: cells.Max.Y}}, f.m.ValueLabel)
+	f.scale.draw(c, vg.Rectangle{Min: vg.Point{X: cells.Max.X + 14, Y: bottom}, Max: vg.Point{X: cells.Max.X + mapBarSpace, Y: cells.Max.Y}})
+	c.FillText(textStyle(ink, fontSize, draw.XRight, draw.YBottom), vg.Point{X: cells.Max.X + mapBarSpace, Y: cells.Max.Y + 9}, label(f.m.ValueLabel))
 }
 
 // drawCell fills a cell with its colour and its numbers.
 func (f *mapFigure) drawCell(c draw.Canvas, r, k int, box vg.Rectangle) {
 	const gap = 1 // between cells
 	box.Min, box.Max = box.Min.Add(vg.Point{X: gap, Y: gap}), box.Max.Sub(vg.Point{X: gap, Y: gap})
-	textColour := color.Color(ink)
+	textColour, lines := color.Color(ink), f.cellLines(r, k, box.Size().X-2)
 	if mean := f.mean[r][k]; finite(mean) {
 		ground := f.scale.colour(mean)
 		c.SetColor(ground)
 		c.Fill(box.Path())
 		textColour = readable(ground)
+	} else if lines != nil {
+		c.StrokeLines(draw.LineStyle{Color: faint, Width: 1}, outlineOf(box))
 	} else {
 		style := draw.LineStyle{Color: faint, Width: 1}
-		c.StrokeLines(style, []vg.Point{
-			box.Min, {X: box.Max.X, Y: box.Min.Y}, box.Max, {X: box.Min.X, Y: box.Max.Y}, box.Min, box.Max,
-		}, []vg.Point{{X: box.Min.X, Y: box.Max.Y}, {X: box.Max.X, Y: box.Min.Y}})
+		c.StrokeLines(style, outlineOf(box), []vg.Point{box.Min, box.Max}, []vg.Point{{X: box.Min.X, Y: box.Max.Y}, {X: box.Max.X, Y: box.Min.Y}})
 	}
-	lines := f.cellLines(r, k)
+	style := textStyle(textColour, tickSize, draw.XCenter, draw.YCenter)
 	for i, text := range lines {
-		size := tickSize
-		style := textStyle(textColour, size, draw.XCenter, draw.YCenter)
-		if w := style.Width(text); w > box.Size().X-2 {
-			style = textStyle(textColour, max(size*(box.Size().X-2)/w, smallestText), draw.XCenter, draw.YCenter)
-		}
-		y := (box.Min.Y+box.Max.Y)/2 + (vg.Length(len(lines)-1)/2-vg.Length(i))*(size+2.5)
+		y := (box.Min.Y+box.Max.Y)/2 + (vg.Length(len(lines)-1)/2-vg.Length(i))*(tickSize+1.5)
 		c.FillText(style, vg.Point{X: (box.Min.X + box.Max.X) / 2, Y: y + style.FontExtents().Descent}, text)
 	}
 }
 
-const smallestText = vg.Length(7.5)
+func outlineOf(box vg.Rectangle) []vg.Point {
+	return []vg.Point{box.Min, {X: box.Max.X, Y: box.Min.Y}, box.Max, {X: box.Min.X, Y: box.Max.Y}, box.Min}
+}
 
-// cellLines are the words in a cell.
-func (f *mapFigure) cellLines(r, k int) []string {
+// cellLines are the words in a cell of the given width, as far as there is room. The table has them all.
+func (f *mapFigure) cellLines(r, k int, width vg.Length) []string {
+	style := textStyle(ink, tickSize, draw.XCenter, draw.YCenter)
 	if f.m.Texts != nil && f.m.Texts[r][k] != "" {
-		return []string{label(f.m.Texts[r][k])}
+		var out []string
+		for word := range strings.FieldsSeq(label(f.m.Texts[r][k])) {
+			if last := len(out) - 1; last >= 0 && style.Width(out[last]+" "+word) <= width {
+				out[last] += " " + word
+			} else {
+				out = append(out, word)
+			}
+		}
+		const most = 3
+		for i := range out {
+			out[i] = fit(style, out[i], width)
+		}
+		return out[:min(len(out), most)]
 	}
 	mean, err := f.mean[r][k], f.err[r][k]
-	switch {
-	case !finite(mean):
+	if !finite(mean) || style.Width(short(mean)) > width {
 		return nil
-	case finite(err):
-		return []string{short(mean), "±" + strconv.FormatFloat(err, 'g', 2, 64)}
 	}
-	return []string{short(mean)}
+	out := []string{short(mean)}
+	if text := "±" + strconv.FormatFloat(err, 'g', 2, 64); finite(err) && style.Width(text) <= width {
+		out = append(out, text)
+	}
+	return out
 }
 
 // short formats a number for a small place: three digits.
@@ -300,12 +345,12 @@ func (s colourScale) value(t float64) float64 {
 
 func (s colourScale) colour(v float64) color.RGBA { return viridisAt(s.at(v)) }
 
-// draw draws the bar with numbers, its name upright beside it.
-func (s colourScale) draw(c draw.Canvas, box vg.Rectangle, name string) {
+// draw draws the bar with numbers at its right.
+func (s colourScale) draw(c draw.Canvas, box vg.Rectangle) {
 	const steps = 32
 	height := box.Max.Y - box.Min.Y
 	for i := range steps {
-		low, high := box.Min.Y+height*vg.Length(i)/steps, box.Min.Y+height*vg.Length(i+1)/steps
+		low, high := box.Min.Y+height*vg.Length(i)/steps, box.Max.Y // under the next ones, so that no seam shows
 		c.FillPolygon(viridisAt((float64(i)+.5)/steps), []vg.Point{
 			{X: box.Min.X, Y: low}, {X: box.Min.X + barWidth, Y: low}, {X: box.Min.X + barWidth, Y: high}, {X: box.Min.X, Y: high},
 		})
@@ -319,10 +364,13 @@ func (s colourScale) draw(c draw.Canvas, box vg.Rectangle, name string) {
 	}
 }
 
+// cellInk is darker than mapInk, for on the colours in the middle of the scale nothing else is dark enough.
+var cellInk = rgb(0x000001)
+
 // readable is the ink that is read best on a ground that looks the same on a light and on a dark page.
 func readable(ground color.RGBA) color.Color {
 	if luminance(ground) > .179 { // where the contrast with black and with white is the same
-		return mapInk
+		return cellInk
 	}
 	return rgb(0xFFFFFE)
 }

@@ -170,6 +170,7 @@ func (p *linePanel) setX(a *plot.Axis, width vg.Length) {
 	case p.categories != nil:
 		xs = bounds{-.5, float64(len(p.categories)) - .5}
 		if p.slant(width).slanted {
+			a.Tick.Marker = p.slantedTicks(width)
 			a.Tick.Label.Rotation = slantAngle
 			a.Tick.Label.XAlign, a.Tick.Label.YAlign = draw.XRight, draw.YTop
 		}
@@ -193,14 +194,12 @@ func (p *linePanel) setX(a *plot.Axis, width vg.Length) {
 	}
 }
 
-// xBounds are those of all points that are drawn.
+// xBounds are those of all points, also of those whose mean is not finite: some of their seeds may be.
 func (p *linePanel) xBounds() bounds {
 	xs := noBounds()
 	for _, s := range p.series {
-		for i := range s.x {
-			if finite(s.y[i]) {
-				xs.include(s.x[i])
-			}
+		for _, x := range s.x {
+			xs.include(x)
 		}
 	}
 	for _, m := range p.marks {
@@ -248,7 +247,22 @@ func (p *linePanel) slant(width vg.Length) slanted {
 	if widest+6 <= (width-axisWidth)/vg.Length(len(p.categories)) {
 		return slanted{}
 	}
-	return slanted{true, widest * vg.Length(math.Sin(slantAngle))}
+	return slanted{true, min(widest, longestSlanted) * vg.Length(math.Sin(slantAngle))}
+}
+
+// longestSlanted is where the names of categories are cut.
+const longestSlanted = vg.Length(140)
+
+// slantedTicks are the names of the categories, cut where they would reach beyond the left edge of the figure.
+func (p *linePanel) slantedTicks(width vg.Length) plot.ConstantTicks {
+	style := textStyle(ink, tickSize, draw.XCenter, draw.YTop)
+	slot := (width - axisWidth) / vg.Length(len(p.categories))
+	var out plot.ConstantTicks
+	for i, name := range p.categories {
+		room := (axisWidth*.8 + (vg.Length(i)+.5)*slot) / vg.Length(math.Cos(slantAngle))
+		out = append(out, plot.Tick{Value: float64(i), Label: fit(style, label(name), min(room, longestSlanted))})
+	}
+	return out
 }
 
 // newAxes returns an empty plot in the package's style.

@@ -94,7 +94,7 @@ type regionsFigure struct {
 }
 
 const (
-	regionAxis   = vg.Length(26) // the numbers at the left and below
+	regionAxis   = vg.Length(22) // the numbers at the left and below
 	regionGap    = vg.Length(10)
 	widestRegion = vg.Length(150)
 )
@@ -122,7 +122,7 @@ func (f *regionsFigure) tags() vg.Length {
 func (f *regionsFigure) size(l layout) (width, height vg.Length) {
 	cols, side, width := f.shape(l)
 	rows := vg.Length((len(f.panels) + cols - 1) / cols)
-	return width, 2*edge + legendHeight(f.legend(), width-2*edge) + rows*(side+f.tags()+regionGap) + regionAxis
+	return width, 2*edge + legendHeight(f.legend(), width-2*edge) + rows*(side+f.tags()+regionGap) + regionAxis - regionGap
 }
 
 // legend explains the colours that occur.
@@ -179,9 +179,7 @@ func (p regionPanel) draw(c draw.Canvas, box vg.Rectangle, left, below bool) {
 		if i > 0 {
 			style.Color = muted
 		}
-		if w := style.Width(text); w > box.Size().X+regionGap-4 {
-			style.Font.Size = max(style.Font.Size*(box.Size().X+regionGap-4)/w, smallestText)
-		}
+		text = fit(style, text, box.Size().X+regionGap-4)
 		c.FillText(style, vg.Point{X: middle.X, Y: box.Max.Y + 3 + vg.Length(len(lines)-1-i)*(fontSize+1.5)}, text)
 	}
 	tick := textStyle(ink, tickSize, draw.XRight, draw.YCenter)
@@ -193,7 +191,7 @@ func (p regionPanel) draw(c draw.Canvas, box vg.Rectangle, left, below bool) {
 		}
 		if below {
 			tick.XAlign, tick.YAlign = draw.XAlignment(-float64(t)), draw.YTop
-			c.FillText(tick, vg.Point{X: box.Min.X + t*box.Size().X, Y: box.Min.Y - 4}, text)
+			c.FillText(tick, vg.Point{X: box.Min.X + t*box.Size().X, Y: box.Min.Y - 1}, text)
 		}
 	}
 }

@@ -194,7 +194,7 @@ func sampleWidths() []SeriesPanel {
 func sampleMatchers() SeriesPanel {
 	p := SeriesPanel{
 		XLabel: "method", YLabel: "midpoint accuracy (%)", Limit: 100,
-		Categories: []string{"identity", "activations", "weights", "weights, restarts", "weights from activations", "straight-through", "Frank–Wolfe", "blend", "auto"},
+		Categories: []string{"identity, nothing permuted", "activations", "weights", "weights, restarts", "weights from activations", "straight-through", "Frank–Wolfe", "blend", "auto"},
 		Lines:      []Line{{Y: 98.1, Label: "ends"}},
 	}
 	for k, pair := range []string{"MLP on MNIST", "ResNet20 on CIFAR-10", "VGG-16 on CIFAR-10"} {
@@ -285,5 +285,57 @@ func sampleSeedFigures() []*Figure {
 		must(MapFigure(MapOptions{Title: "Barrier by optimiser"}, sampleMap())),
 		must(CalibrationFigure(CalibrationOptions{}, sampleReliability())),
 		must(RegionsFigure(opt, regions)),
+	}
+}
+
+// sampleResults is a page of several experiments.
+func sampleResults() Document {
+	f := sampleSeedFigures()
+	widths := Claim{
+		Text: "The barrier between two networks falls as they get wider.", Source: "section 5.3, figure 4", Outcome: Holds,
+		Verdict: "After weight matching the barrier falls from 0.43 ± 0.12 at half the width to 0.03 ± 0.01 at eight times, in all 3 seeds.",
+		Rule:    "holds if the widest barrier is below the narrowest by more than two standard errors; does not hold if it is above by as much.",
+	}
+	fails := Claim{
+		Text: "Weight matching finds the optimum in a single pass.", Source: "appendix A.7.2", Outcome: DoesNotHold,
+		Verdict: "One pass leaves an objective of 12.1, coordinate descent reaches 14.9.", Rule: "holds if no later pass gains.",
+	}
+	open := Claim{
+		Text: "A ResNet20 merges without a barrier at 32 times the width.", Source: "figure 2",
+		Verdict: "The ends reach 61 %, 75 % are needed.",
+	}
+	return Document{
+		Title:   "The experiments of Git Re-Basin",
+		Summary: "Preset laptop, three seeds each, two cores.",
+		Sections: []Section{
+			{
+				ID: "interpolation", Heading: "Interpolation", Text: "Two models of each kind, the way between them, all methods.",
+				Claims: []Claim{open}, Command: "rebasin experiment run interpolation --preset laptop --seeds 0,1,2 --data-dir /srv/data --out results/interpolation",
+				Figures: f[:1], NotRun: []NotRun{{"CIFAR-100", "its files are not there: cifar-100-binary.tar.gz was looked for in 5 places"}},
+			},
+			{
+				ID: "width", Heading: "Width", Claims: []Claim{widths}, Command: "rebasin experiment run width", Figures: f[1:2],
+				Comparisons: []Comparison{
+					{"barrier of the ResNet20, width 32, test", "≈ 0", "0.31 ± 0.04 (width 2)", "narrower, 20 epochs instead of 250"},
+					{"accuracy of the ResNet20, width 32", "94.7 %", "81.2 ± 0.3 %", ""},
+				},
+				Files: []File{{"width.csv", "text/csv", []byte("a,b\r\n1,2\r\n")}},
+				Meta:  []Field{{"seeds", "0, 1, 2"}, {"instruction set", "AVX-512"}},
+			},
+			{ID: "matchers", Heading: "Methods", Claims: []Claim{open, widths}, Figures: f[2:3], Tables: []Table{{
+				Caption: "Objective, barrier and time by method",
+				Header:  []string{"method", "objective", "barrier (train)", "barrier (test)", "midpoint accuracy", "seconds", "sweeps"},
+				Rows: [][]string{
+					{"identity", "101.3 ± 1.1", "1.150 ± 0.020", "1.050 ± 0.018", "73.54 ± 0.9 %", "0", "0"},
+					{"weights from activations", "298.0 ± 2.0", "0.001 ± 0.001", "0.000 ± 0.001", "98.14 ± 0.03 %", "0.41 ± 0.02", "12"},
+				},
+			}}},
+			{ID: "planted", Heading: "Planted permutations, and the time of weight matching", Claims: []Claim{fails}, Figures: f[3:4]},
+			{ID: "failures", Heading: "Failures", Figures: f[4:5]},
+			{ID: "merge-many", Heading: "Merging many", Figures: f[5:6]},
+			{ID: "counterexample", Heading: "A counterexample", Figures: f[6:]},
+			{ID: "split-data", Heading: "Split data", NotRun: []NotRun{{"everything", "CIFAR-10 and Fashion-MNIST are not there"}}},
+		},
+		Meta: []Field{{"version", "v0.1.0"}, {"instruction set", "AVX-512"}},
 	}
 }

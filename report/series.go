@@ -265,9 +265,13 @@ func (r references) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	place := newPlacer(c.Rectangle)
 	for _, s := range r.panel.series {
-		for i := range s.x {
-			if finite(s.y[i]) {
-				place.points = append(place.points, vg.Point{X: x(s.x[i] + s.shift), Y: y(s.y[i])})
+		for first, last := range s.runs() {
+			for i := first; i < last; i++ {
+				at := vg.Point{X: x(s.x[i] + s.shift), Y: y(s.y[i])}
+				if i > first && !s.unjoined {
+					place.way(at)
+				}
+				place.points = append(place.points, at)
 			}
 		}
 	}
@@ -301,7 +305,7 @@ func (r references) Plot(c draw.Canvas, p *plot.Plot) {
 			continue
 		}
 		at := vg.Point{X: x(m.X), Y: y(m.Y)}
-		c.DrawGlyphNoClip(draw.GlyphStyle{Color: ink, Shape: draw.CrossGlyph{}, Radius: markRadius * 1.2}, at)
+		c.DrawGlyphNoClip(draw.GlyphStyle{Color: ink, Shape: cross{}, Radius: markRadius * 1.2}, at)
 		if text := label(m.Label); text != "" {
 			w := style.Width(text)
 			write(text, []vg.Point{
@@ -322,6 +326,16 @@ type placer struct {
 }
 
 func newPlacer(area vg.Rectangle) *placer { return &placer{area: area} }
+
+// way adds points on the way from the last one.
+func (p *placer) way(to vg.Point) {
+	const steps = 16
+	from := p.points[len(p.points)-1]
+	for i := range steps - 1 {
+		t := vg.Length(i+1) / steps
+		p.points = append(p.points, vg.Point{X: from.X + t*(to.X-from.X), Y: from.Y + t*(to.Y-from.Y)})
+	}
+}
 
 // label chooses the candidate, moved into the area, that covers no other label and the fewest points; the first of equals.
 func (p *placer) label(size vg.Point, candidates []vg.Point) vg.Rectangle {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"image/color"
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -59,10 +60,10 @@ var looks = []look{
 	{purple, diamond{}},
 	{orange, wedge{}},
 	{skyBlue, draw.CircleGlyph{}},
-	{muted, draw.CrossGlyph{}},
-	{blue, draw.RingGlyph{}},
-	{vermillion, draw.SquareGlyph{}},
-	{green, draw.TriangleGlyph{}},
+	{muted, cross{}},
+	{blue, ring{}},
+	{vermillion, frame{}},
+	{green, openTriangle{}},
 }
 
 // filledLooks is the number of looks before the first whose colour has been there.
@@ -123,6 +124,50 @@ func (wedge) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
 	c.FillPolygon(sty.Color, []vg.Point{{X: at.X, Y: at.Y - r}, {X: at.X - r, Y: at.Y + .7*r}, {X: at.X + r, Y: at.Y + .7*r}})
 }
 
+// outline is the width of the lines of open shapes.
+const outline = vg.Length(1.3)
+
+// cross is a saltire.
+type cross struct{}
+
+func (cross) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
+	r := sty.Radius * .9
+	style := draw.LineStyle{Color: sty.Color, Width: outline}
+	c.StrokeLine2(style, at.X-r, at.Y-r, at.X+r, at.Y+r)
+	c.StrokeLine2(style, at.X-r, at.Y+r, at.X+r, at.Y-r)
+}
+
+// ring is an open circle.
+type ring struct{}
+
+func (ring) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
+	c.SetLineStyle(draw.LineStyle{Color: sty.Color, Width: outline})
+	var p vg.Path
+	p.Move(vg.Point{X: at.X + sty.Radius, Y: at.Y})
+	p.Arc(at, sty.Radius, 0, 2*math.Pi)
+	p.Close()
+	c.Stroke(p)
+}
+
+// frame is an open square.
+type frame struct{}
+
+func (frame) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
+	r := sty.Radius * .9
+	c.StrokeLines(draw.LineStyle{Color: sty.Color, Width: outline}, []vg.Point{
+		{X: at.X - r, Y: at.Y - r}, {X: at.X + r, Y: at.Y - r}, {X: at.X + r, Y: at.Y + r}, {X: at.X - r, Y: at.Y + r}, {X: at.X - r, Y: at.Y - r},
+	})
+}
+
+// openTriangle stands on its side.
+type openTriangle struct{}
+
+func (openTriangle) DrawGlyph(c *draw.Canvas, sty draw.GlyphStyle, at vg.Point) {
+	r := sty.Radius * 1.2
+	top := vg.Point{X: at.X, Y: at.Y + r}
+	c.StrokeLines(draw.LineStyle{Color: sty.Color, Width: outline}, []vg.Point{top, {X: at.X - r, Y: at.Y - .7*r}, {X: at.X + r, Y: at.Y - .7*r}, top})
+}
+
 // textStyle is sans-serif text of a size, its reference point at the given part of its box.
 func textStyle(c color.Color, size vg.Length, x text.XAlignment, y text.YAlignment) text.Style {
 	return text.Style{
@@ -155,4 +200,16 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// fit cuts text where it is wider than width.
+func fit(style text.Style, s string, width vg.Length) string {
+	if style.Width(s) <= width {
+		return s
+	}
+	runes := []rune(s)
+	for len(runes) > 0 && style.Width(string(runes)+"…") > width {
+		runes = runes[:len(runes)-1]
+	}
+	return string(runes) + "…"
 }
