@@ -49,7 +49,7 @@ func mergeMany() *definition {
 		summarise: summariseMany, figures: evaluationFigures,
 		presets: map[string]func() Spec{
 			Smoke:   spec(Spec{Cases: []Case{withoutAccuracy(smokeCase())}, Pairs: 2, Samples: 500, Models: []int{3, 4}}),
-			Laptop:  spec(Spec{Cases: []Case{mlpCase("mnist", 1, 5)}, Pairs: 3, Samples: 5000, Models: []int{5, 32}}),
+			Laptop:  spec(Spec{Cases: []Case{mlpCase("mnist", .5, 5)}, Pairs: 3, Samples: 5000, Models: []int{5, 32}}),
 			Evening: spec(Spec{Cases: []Case{mlpCase("mnist", 1, 20), mlpCase("fashion-mnist", 1, 20)}, Pairs: 3, Samples: 10000, Models: []int{5, 32}}),
 			Paper:   spec(Spec{Cases: []Case{mlpCase("mnist", 1, 100)}, Pairs: 5, Samples: 50000, Models: []int{5, 32}}),
 		},
