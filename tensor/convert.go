@@ -3,6 +3,8 @@ package tensor
 import (
 	"fmt"
 	"math"
+
+	"github.com/rebasin/rebasin/internal/kernel"
 )
 
 // chunk is the number of elements converted at a time: both buffers stay in the first-level cache, and nothing the size of the tensor is
@@ -43,9 +45,9 @@ func convertNarrow(out, t *Tensor) {
 		case F32:
 			copy(view[float32](out.data)[at:], part)
 		case F16:
-			mapTo(view[uint16](out.data)[at:], part, f32ToF16)
+			kernel.F32ToF16(view[uint16](out.data)[at:at+len(part)], part)
 		case BF16:
-			mapTo(view[uint16](out.data)[at:], part, f32ToBF16)
+			kernel.F32ToBF16(view[uint16](out.data)[at:at+len(part)], part)
 		}
 	}
 }
@@ -57,9 +59,9 @@ func (t *Tensor) loadNarrow(dst []float32, at int) {
 	case F32:
 		copy(dst, view[float32](t.data)[at:end])
 	case F16:
-		mapTo(dst, view[uint16](t.data)[at:end], f16ToF32)
+		kernel.F16ToF32(dst, view[uint16](t.data)[at:end])
 	case BF16:
-		mapTo(dst, view[uint16](t.data)[at:end], bf16ToF32)
+		kernel.BF16ToF32(dst, view[uint16](t.data)[at:end])
 	case I16:
 		mapTo(dst, view[int16](t.data)[at:end], func(x int16) float32 { return float32(x) })
 	case I8:
@@ -72,6 +74,7 @@ func (t *Tensor) loadNarrow(dst []float32, at int) {
 // convertWide converts the dtypes that need a float64, or even more.
 func convertWide(out, t *Tensor) {
 	var buf [chunk]float64
+	var odd [chunk]float32
 	for at := 0; at < t.len; at += chunk {
 		part := buf[:min(chunk, t.len-at)]
 		t.loadWide(part, at, out.dtype == F64)
@@ -81,9 +84,11 @@ func convertWide(out, t *Tensor) {
 		case F32:
 			mapTo(view[float32](out.data)[at:], part, func(x float64) float32 { return float32(x) })
 		case F16:
-			mapTo(view[uint16](out.data)[at:], part, func(x float64) uint16 { return f32ToF16(f64ToOddF32(x)) })
+			mapTo(odd[:], part, f64ToOddF32)
+			kernel.F32ToF16(view[uint16](out.data)[at:at+len(part)], odd[:len(part)])
 		case BF16:
-			mapTo(view[uint16](out.data)[at:], part, func(x float64) uint16 { return f32ToBF16(f64ToOddF32(x)) })
+			mapTo(odd[:], part, f64ToOddF32)
+			kernel.F32ToBF16(view[uint16](out.data)[at:at+len(part)], odd[:len(part)])
 		}
 	}
 }
@@ -116,7 +121,7 @@ func mapTo[S, D any](dst []D, src []S, f func(S) D) {
 // S. Boldo, G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", IEEE Transactions on
 // Computers 57(4), 2008, doi:10.1109/TC.2007.70819.
 
-// f64ToOddF32 rounds to odd. Beyond the largest float32 that is the largest one, which f32ToF16 and f32ToBF16 round on to infinity.
+// f64ToOddF32 rounds to odd. Beyond the largest float32 that is the largest one, which conversions round on to infinity.
 func f64ToOddF32(x float64) float32 {
 	y := float32(x)
 	if float64(y) == x || x != x {
@@ -143,57 +148,4 @@ func i64ToOddF64(x int64) float64 {
 		u = u&^cut | (cut + 1)
 	}
 	return math.Copysign(float64(u), float64(x))
-}
-
-// bf16ToF32 is exact.
-func bf16ToF32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
-
-// f32ToBF16 rounds to nearest, ties to even.
-func f32ToBF16(x float32) uint16 {
-	bits := math.Float32bits(x)
-	if x != x {
-		h := uint16(bits >> 16)
-		if h&0x7f == 0 {
-			h |= 0x40 // the payload was all in the lower half: stay a NaN
-		}
-		return h
-	}
-	// Half of the last place, less one when the kept part is even; a carry runs on into the exponent, up to infinity, as it should.
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
-}
-
-// f16ToF32 is exact.
-func f16ToF32(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	exp, frac := uint32(h>>10&0x1f), uint32(h&0x3ff)
-	switch exp {
-	case 0: // zero or subnormal: frac counts units of 2^-24
-		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
-	case 0x1f: // infinity or NaN
-		return math.Float32frombits(sign | 0x7f80_0000 | frac<<13)
-	}
-	return math.Float32frombits(sign | (exp+127-15)<<23 | frac<<13)
-}
-
-// f32ToF16 rounds to nearest, ties to even.
-func f32ToF16(x float32) uint16 {
-	bits := math.Float32bits(x)
-	sign, mag := uint16(bits>>16&0x8000), bits&0x7fff_ffff
-	switch {
-	case mag > 0x7f80_0000: // NaN
-		frac := uint16(mag >> 13 & 0x3ff)
-		if frac == 0 {
-			frac = 0x200 // the payload was all in the lower bits: stay a NaN
-		}
-		return sign | 0x7c00 | frac
-	case mag >= 0x477f_f000: // 65520, halfway between the largest F16 and the power of two above
-		return sign | 0x7c00
-	case mag < 0x3880_0000: // below 2^-14, so subnormal
-		// Added to 1/2, the last place of which is 2^-24, the value is rounded by the addition itself.
-		half := math.Float32bits(math.Float32frombits(mag) + 0.5)
-		return sign | uint16(half-math.Float32bits(0.5))
-	}
-	// Normal: rebase the exponent, then round as f32ToBF16 does.
-	mag -= (127 - 15) << 23
-	return sign | uint16((mag+0xfff+mag>>13&1)>>13)
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"unsafe"
+
+	"github.com/rebasin/rebasin/internal/kernel"
 )
 
 // Tensor is a dense array: row-major, little-endian, aligned to eight bytes.
@@ -110,6 +112,14 @@ func dtypeOf[T Element]() DType {
 	return U64
 }
 
+// Halves returns the bits of the elements of a tensor of F16 or BF16, sharing its memory. It panics for another dtype.
+func Halves(t *Tensor) []uint16 {
+	if t.dtype != F16 && t.dtype != BF16 {
+		panic("tensor: Halves of " + t.dtype.String())
+	}
+	return view[uint16](t.data)
+}
+
 // DType returns the type of the elements.
 func (t *Tensor) DType() DType { return t.dtype }
 
@@ -144,11 +154,23 @@ func (t *Tensor) NonFinite() (index int, found bool) {
 	case F64:
 		return firstMasked(view[uint64](t.data), 0x7ff0_0000_0000_0000)
 	case F32:
-		return firstMasked(view[uint32](t.data), 0x7f80_0000)
+		return firstMaskedOf(kernel.AnyMasked32, view[uint32](t.data), 0x7f80_0000)
 	case F16:
-		return firstMasked(view[uint16](t.data), 0x7c00)
+		return firstMaskedOf(kernel.AnyMasked16, view[uint16](t.data), 0x7c00)
 	case BF16:
-		return firstMasked(view[uint16](t.data), 0x7f80)
+		return firstMaskedOf(kernel.AnyMasked16, view[uint16](t.data), 0x7f80)
+	}
+	return 0, false
+}
+
+// firstMaskedOf is firstMasked, with a fast way to find out that there is none.
+func firstMaskedOf[B uint32 | uint16](anyMasked func([]B, B) bool, bits []B, mask B) (int, bool) {
+	for at := 0; at < len(bits); at += chunk {
+		part := bits[at:min(at+chunk, len(bits))]
+		if anyMasked(part, mask) {
+			i, found := firstMasked(part, mask)
+			return at + i, found
+		}
 	}
 	return 0, false
 }

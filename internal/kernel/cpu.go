@@ -18,6 +18,7 @@ type implementation[T Float] struct {
 	vectors[T]
 	gathers[T]
 	norms[T]
+	halves
 	// peak does a known amount of multiply-adds on registers and returns it in floating-point operations.
 	peak func(rounds int) float64
 }
@@ -25,7 +26,8 @@ type implementation[T Float] struct {
 func portable[T Float]() *implementation[T] {
 	return &implementation[T]{
 		name: "portable", engine: portableEngine[T](), vectors: portableVectors[T](), gathers: portableGathers[T](), norms: portableNorms[T](),
-		peak: peakPortable[T],
+		halves: portableHalves(),
+		peak:   peakPortable[T],
 	}
 }
 

@@ -11,12 +11,12 @@ func offered() []*implementation[float32] {
 		return offers
 	}
 	offers = append(offers, &implementation[float32]{
-		name: "avx2", engine: engineAVX2(), vectors: vectorsAVX2(), norms: normsAVX2(), gathers: gathersAVX2(),
+		name: "avx2", engine: engineAVX2(), vectors: vectorsAVX2(), norms: normsAVX2(), gathers: gathersAVX2(), halves: halvesAVX2(),
 		peak: peakOf(peakAVX2, 12*8),
 	})
 	if cpu.X86.HasAVX512F {
 		offers = append(offers, &implementation[float32]{
-			name: "avx512", engine: engineAVX512(), vectors: vectorsAVX2(), norms: normsAVX2(), gathers: gathersAVX2(),
+			name: "avx512", engine: engineAVX512(), vectors: vectorsAVX2(), norms: normsAVX2(), gathers: gathersAVX2(), halves: halvesAVX2(),
 			peak: peakOf(peakAVX512, 24*16),
 		})
 	}

@@ -31,6 +31,7 @@ func main() {
 		{"gather", writeGather},
 		{"norm", writeNorm},
 		{"maxpool", writePool},
+		{"half", writeHalf},
 	}
 	for _, f := range files {
 		if err := generate(f.name, f.write); err != nil {
