@@ -59,16 +59,20 @@ func writeFile(path string, write func(io.Writer) error) error {
 		return err
 	}
 	defer f.discard()
+	if err := f.sync(); err != nil {
+		return err
+	}
 	return f.place()
 }
 
-// pendingFile is a file that is whole, and on the disk, under a temporary name.
+// pendingFile is a file that is whole under a temporary name.
 type pendingFile struct {
-	temporary, target string
-	placed            bool
+	file           *os.File
+	target         string
+	closed, placed bool
 }
 
-// prepare writes a file up to the point where it would take its name.
+// prepare writes a file up to the point where it would go onto the disk and take its name.
 func prepare(path string, write func(io.Writer) error) (pending *pendingFile, err error) {
 	f, target, perm, err := create(path)
 	if err != nil {
@@ -88,15 +92,27 @@ func prepare(path string, write func(io.Writer) error) (pending *pendingFile, er
 	if err := fill(f, write); err != nil {
 		return nil, err
 	}
-	if err := f.Close(); err != nil {
-		return nil, cause(err)
+	return &pendingFile{file: f, target: target}, nil
+}
+
+// rewrite puts other bytes in the place of the first ones.
+func (p *pendingFile) rewrite(head []byte) error {
+	_, err := p.file.WriteAt(head, 0)
+	return cause(err)
+}
+
+// sync gets the content onto the disk.
+func (p *pendingFile) sync() error {
+	if err := p.file.Sync(); err != nil {
+		return cause(err)
 	}
-	return &pendingFile{temporary: f.Name(), target: target}, nil
+	p.closed = true
+	return cause(p.file.Close())
 }
 
 // place gives the file its name.
 func (p *pendingFile) place() error {
-	if err := os.Rename(p.temporary, p.target); err != nil {
+	if err := os.Rename(p.file.Name(), p.target); err != nil {
 		return cause(err)
 	}
 	p.placed = true
@@ -105,8 +121,11 @@ func (p *pendingFile) place() error {
 
 // discard removes a file that was not placed.
 func (p *pendingFile) discard() {
+	if !p.closed {
+		p.file.Close()
+	}
 	if !p.placed {
-		os.Remove(p.temporary)
+		os.Remove(p.file.Name())
 	}
 }
 
@@ -134,16 +153,13 @@ func resolve(path string) (target string, perm fs.FileMode, err error) {
 	return target, info.Mode().Perm(), nil
 }
 
-// fill has the content written to f and onto the disk.
+// fill has the content written to f.
 func fill(f *os.File, write func(io.Writer) error) error {
 	w := bufio.NewWriterSize(anonymous{f}, 1<<16)
 	if err := write(w); err != nil {
 		return err
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return cause(f.Sync())
+	return w.Flush()
 }
 
 // anonymous keeps the name of a temporary file out of the errors of writing it.

@@ -1,8 +1,10 @@
 package checkpoint
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -32,7 +34,51 @@ type Reader interface {
 type Entry struct {
 	Info
 	Load func() (*tensor.Tensor, error)
+	// Stream, where it is not nil, is called in place of Load by formats that need not hold the whole tensor. It writes the elements, row-major and
+	// little-endian.
+	Stream func(w io.Writer) error
 }
+
+// Section is the elements of a tensor in an open file, row-major and little-endian, which may be read in any order and from several goroutines. Close it
+// before the file.
+type Section interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// Sectioner is implemented by readers of formats in which elements may lie as a tensor has them. OpenSection returns nil where those of a tensor do
+// not, and [Reader.Read] must be used.
+type Sectioner interface {
+	OpenSection(name string) (Section, error)
+}
+
+// SectionOf is the elements of a tensor in memory.
+func SectionOf(t *tensor.Tensor) Section { return heldSection{bytes.NewReader(t.Bytes())} }
+
+type heldSection struct{ *bytes.Reader }
+
+func (heldSection) Close() error { return nil }
+
+// fileSection is a section of a file that somebody else closes.
+type fileSection struct {
+	source
+	tensor   string
+	at, size int64
+}
+
+// ReadAt fills p, or returns an error that names file and tensor.
+func (s *fileSection) ReadAt(p []byte, at int64) (int, error) {
+	if at < 0 || int64(len(p)) > s.size-at {
+		return 0, io.EOF
+	}
+	if err := readFull(s.file, p, s.at+at); err != nil {
+		return 0, reading(s.name, ofTensor(s.tensor, err))
+	}
+	return len(p), nil
+}
+
+// Close does nothing: the file stays open.
+func (s *fileSection) Close() error { return nil }
 
 // ErrFormat is matched (errors.Is) by every error that blames the content of a file, as opposed to the system that reads it.
 var ErrFormat = errors.New("malformed file")

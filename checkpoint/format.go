@@ -72,8 +72,8 @@ func (f Form) Sparing(others ...Form) Form {
 	return f
 }
 
-// WriteFunc writes a file as [Write] does.
-type WriteFunc func(ctx context.Context, path string, entries []Entry, metadata map[string]string) error
+// WriteFunc writes a file as [WriteLate] does.
+type WriteFunc func(ctx context.Context, path string, entries []Entry, metadata Metadata) error
 
 // FormWith returns the form of files of a format that this package does not write itself.
 func FormWith(format Format, write WriteFunc) Form { return Form{Format: format, write: write} }
@@ -162,6 +162,11 @@ func open(src source, opt OpenOptions) (Reader, error) {
 // metadata and form. Shards stand beside their index: model-00001-of-00002.safetensors beside model.safetensors.index.json. They take their names
 // when all are whole, one after the other, and the index last.
 func Write(ctx context.Context, path string, entries []Entry, metadata map[string]string, form Form) error {
+	return WriteLate(ctx, path, entries, Settled(metadata), form)
+}
+
+// WriteLate is [Write] with metadata of which a part becomes known while tensors are loaded.
+func WriteLate(ctx context.Context, path string, entries []Entry, metadata Metadata, form Form) error {
 	form = form.At(path)
 	if err := form.spare(path); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
@@ -173,7 +178,7 @@ func Write(ctx context.Context, path string, entries []Entry, metadata map[strin
 	case FormatONNX:
 		return fmt.Errorf("checkpoint: writing %q: only an ONNX model can be written as one, since it has a graph", path)
 	case FormatSafetensors:
-		return WriteSafetensors(ctx, path, entries, metadata)
+		return writeSafetensors(ctx, path, entries, metadata)
 	case FormatTorch:
 		return writeTorch(ctx, path, entries, metadata, form.torch)
 	case FormatNPZ:

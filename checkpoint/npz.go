@@ -157,14 +157,14 @@ func readNpy(e *zip.File) (*tensor.Tensor, error) {
 }
 
 // writeNPZ writes what numpy.savez would, sorted by name.
-func writeNPZ(ctx context.Context, path string, entries []Entry, metadata map[string]string) error {
+func writeNPZ(ctx context.Context, path string, entries []Entry, metadata Metadata) error {
 	entries = slices.Clone(entries)
 	if err := checkEntries(entries, func(d tensor.DType) bool { return npyName(d) != "" }); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
 	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	comment := bytes.NewBufferString(npzComment)
-	if err := appendStrings(comment, metadata); err != nil {
+	if err := appendStrings(comment, metadata.First); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
 	if comment.Len() > maxComment {
@@ -185,7 +185,15 @@ func writeNPZ(ctx context.Context, path string, entries []Entry, metadata map[st
 				return ofTensor(e.Name, err)
 			}
 		}
-		if len(metadata) > 0 {
+		final, err := metadata.Settle()
+		if err != nil {
+			return err
+		}
+		comment.Truncate(len(npzComment))
+		if err := appendStrings(comment, final); err != nil {
+			return err
+		}
+		if len(final) > 0 {
 			if err := z.zip.SetComment(comment.String()); err != nil {
 				return err
 			}

@@ -18,7 +18,10 @@ type Safetensors struct {
 	index  map[string]int
 }
 
-var _ Reader = (*Safetensors)(nil)
+var (
+	_ Reader    = (*Safetensors)(nil)
+	_ Sectioner = (*Safetensors)(nil)
+)
 
 // OpenSafetensors opens a file, reads its header and checks all of it. The data is not read.
 func OpenSafetensors(path string) (*Safetensors, error) {
@@ -125,6 +128,16 @@ func (s *Safetensors) Read(name string) (*tensor.Tensor, error) {
 		return nil, reading(s.name, ofTensor(name, err))
 	}
 	return t, nil
+}
+
+// OpenSection implements [Sectioner].
+func (s *Safetensors) OpenSection(name string) (Section, error) {
+	i, ok := s.index[name]
+	if !ok {
+		return nil, reading(s.name, ofTensor(name, errors.New("not in the file")))
+	}
+	sp := &s.header.spans[i]
+	return &fileSection{source: s.source, tensor: name, at: s.data + int64(sp.begin), size: int64(sp.end - sp.begin)}, nil
 }
 
 func (s *Safetensors) read(sp *span) (*tensor.Tensor, error) {

@@ -212,6 +212,15 @@ func (f *shardedFile) Read(name string) (*tensor.Tensor, error) {
 	return f.shards[i].Read(name)
 }
 
+// OpenSection implements [Sectioner].
+func (f *shardedFile) OpenSection(name string) (Section, error) {
+	i, ok := f.index[name]
+	if !ok {
+		return nil, reading(f.name, ofTensor(name, errors.New("not in the file")))
+	}
+	return f.shards[i].OpenSection(name)
+}
+
 // Close closes all shards.
 func (f *shardedFile) Close() error {
 	if err := f.closeShards(); err != nil {
@@ -229,7 +238,7 @@ func (f *shardedFile) closeShards() error {
 }
 
 // writeSharded writes shards beside the index, and the index last. All are whole under temporary names before the first takes its own.
-func writeSharded(ctx context.Context, path string, entries []Entry, metadata map[string]string, form Form) (err error) {
+func writeSharded(ctx context.Context, path string, entries []Entry, metadata Metadata, form Form) error {
 	parts, total, err := form.partition(entries)
 	if err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
@@ -238,46 +247,69 @@ func writeSharded(ctx context.Context, path string, entries []Entry, metadata ma
 	if err := form.spare(names...); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
-	var files []*pendingFile
-	defer func() {
-		for _, f := range files {
-			f.discard()
-		}
-	}()
-	add := func(path string, write func(io.Writer) error) error {
-		f, err := prepare(path, write)
-		if err != nil {
-			return fmt.Errorf("checkpoint: writing %q: %w", path, err)
-		}
-		files = append(files, f)
-		return nil
-	}
+	set := &pendingSet{}
+	defer set.discard()
 	weights := map[string]string{}
 	for i, part := range parts {
-		content, err := safetensorsContent(ctx, part, metadata)
+		f, err := prepareSafetensors(ctx, names[i], part, metadata)
 		if err != nil {
 			return fmt.Errorf("checkpoint: writing %q: %w", names[i], err)
 		}
-		if err := add(names[i], content); err != nil {
-			return err
-		}
+		set.shards, set.files = append(set.shards, f), append(set.files, f.pendingFile)
 		for _, e := range part {
 			weights[e.Name] = filepath.Base(names[i])
 		}
 	}
-	index, err := formatIndex(weights, metadata, total)
-	if err != nil {
+	if err := set.addIndex(path, weights, metadata, total); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
-	if err := add(path, func(w io.Writer) error { _, err := w.Write(index); return err }); err != nil {
+	return set.place()
+}
+
+// pendingSet is shards and, last, their index, under temporary names.
+type pendingSet struct {
+	shards []*pendingSafetensors
+	files  []*pendingFile
+}
+
+// addIndex writes the index when all metadata is known, and that into the shards.
+func (s *pendingSet) addIndex(path string, weights map[string]string, metadata Metadata, total int64) error {
+	final, err := metadata.Settle()
+	if err != nil {
 		return err
 	}
-	for _, f := range files {
-		if err := f.place(); err != nil {
-			return fmt.Errorf("checkpoint: writing %q: %w", f.target, err)
+	for _, f := range s.shards {
+		if err := f.settle(metadata); err != nil {
+			return err
+		}
+	}
+	index, err := formatIndex(weights, final, total)
+	if err != nil {
+		return err
+	}
+	f, err := prepare(path, func(w io.Writer) error { _, err := w.Write(index); return err })
+	if err == nil {
+		s.files = append(s.files, f)
+	}
+	return err
+}
+
+// place gets all files onto the disk before the first takes its name.
+func (s *pendingSet) place() error {
+	for _, step := range []func(*pendingFile) error{(*pendingFile).sync, (*pendingFile).place} {
+		for _, f := range s.files {
+			if err := step(f); err != nil {
+				return fmt.Errorf("checkpoint: writing %q: %w", f.target, err)
+			}
 		}
 	}
 	return nil
+}
+
+func (s *pendingSet) discard() {
+	for _, f := range s.files {
+		f.discard()
+	}
 }
 
 // partition divides entries among shards: as they were in the file of this form, else in the order of names, each as full as it may be. What the

@@ -20,7 +20,7 @@ const torchRoot = "archive/"
 // writeTorch writes a zip that torch.load reads, with weights_only or without: version and byte order, one entry for each storage, and behind
 // them, when it is known which tensors share one, the pickle. The state dict is in the order that form says; what that does not know follows,
 // sorted by name.
-func writeTorch(ctx context.Context, path string, entries []Entry, metadata map[string]string, form *torchForm) error {
+func writeTorch(ctx context.Context, path string, entries []Entry, metadata Metadata, form *torchForm) error {
 	if form == nil {
 		form = &torchForm{levels: []torchLevel{{ordered: true}}}
 	}
@@ -29,8 +29,7 @@ func writeTorch(ctx context.Context, path string, entries []Entry, metadata map[
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
 	form.sort(entries)
-	var meta bytes.Buffer
-	if err := appendStrings(&meta, metadata); err != nil {
+	if err := appendStrings(new(bytes.Buffer), metadata.First); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
 	return WriteFile(path, func(w io.Writer) error {
@@ -38,7 +37,15 @@ func writeTorch(ctx context.Context, path string, entries []Entry, metadata map[
 		if err := t.all(ctx, entries); err != nil {
 			return err
 		}
-		if len(metadata) > 0 {
+		final, err := metadata.Settle()
+		if err != nil {
+			return err
+		}
+		if len(final) > 0 {
+			var meta bytes.Buffer
+			if err := appendStrings(&meta, final); err != nil {
+				return err
+			}
 			if err := t.zip.add(torchRoot+metadataEntry, meta.Bytes()); err != nil {
 				return err
 			}

@@ -23,26 +23,70 @@ import (
 // Everything but the data is checked before a file is made: names must be distinct, valid UTF-8 and not "__metadata__". The context is looked
 // at before each tensor and before the file takes its name.
 func WriteSafetensors(ctx context.Context, path string, entries []Entry, metadata map[string]string) error {
-	content, err := safetensorsContent(ctx, entries, metadata)
+	return writeSafetensors(ctx, path, entries, Settled(metadata))
+}
+
+func writeSafetensors(ctx context.Context, path string, entries []Entry, metadata Metadata) error {
+	err := func() error {
+		f, err := prepareSafetensors(ctx, path, entries, metadata)
+		if err != nil {
+			return err
+		}
+		defer f.discard()
+		if err := f.settle(metadata); err != nil {
+			return err
+		}
+		if err := f.sync(); err != nil {
+			return err
+		}
+		return f.place()
+	}()
 	if err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
-	return WriteFile(path, content)
+	return nil
 }
 
-// safetensorsContent checks everything but the data of a file, and returns what writes it.
-func safetensorsContent(ctx context.Context, entries []Entry, metadata map[string]string) (func(io.Writer) error, error) {
+// pendingSafetensors is a safetensors file whose metadata may still change.
+type pendingSafetensors struct {
+	*pendingFile
+	entries []Entry
+	head    int // bytes before the data
+}
+
+// prepareSafetensors checks everything but the data of a file before it writes it.
+func prepareSafetensors(ctx context.Context, path string, entries []Entry, metadata Metadata) (*pendingSafetensors, error) {
 	entries = slices.Clone(entries)
-	head, err := buildHeader(entries, metadata)
+	head, err := buildHeader(entries, metadata.First)
 	if err != nil {
 		return nil, err
 	}
-	return func(w io.Writer) error {
+	f, err := prepare(path, func(w io.Writer) error {
 		if _, err := w.Write(head); err != nil {
 			return err
 		}
 		return writeData(ctx, w, entries)
-	}, nil
+	})
+	return &pendingSafetensors{f, entries, len(head)}, err
+}
+
+// settle writes the metadata that has become known.
+func (f *pendingSafetensors) settle(metadata Metadata) error {
+	if metadata.Late == nil {
+		return nil
+	}
+	final, err := metadata.Settle()
+	if err != nil {
+		return err
+	}
+	head, err := buildHeader(f.entries, final)
+	if err == nil && len(head) != f.head {
+		err = errors.New("metadata has changed its length")
+	}
+	if err != nil {
+		return err
+	}
+	return f.rewrite(head)
 }
 
 // writeData writes the tensors in the order given.
@@ -59,12 +103,31 @@ func writeData(ctx context.Context, w io.Writer, entries []Entry) error {
 }
 
 func (e *Entry) writeTo(w io.Writer) error {
+	if e.Stream != nil {
+		return e.stream(w)
+	}
 	t, err := e.load()
 	if err != nil {
 		return err
 	}
 	_, err = w.Write(t.Bytes())
 	return err
+}
+
+// stream has the elements written, and checks how many bytes they are.
+func (e *Entry) stream(w io.Writer) error {
+	size, err := e.DType.Bytes(e.Shape)
+	if err != nil {
+		return err
+	}
+	count := &countingWriter{w: w}
+	if err := e.Stream(count); err != nil {
+		return err
+	}
+	if count.n != int64(size) {
+		return fmt.Errorf("declared as %v%v of %d bytes, %d were written", e.DType, e.Shape, size, count.n)
+	}
+	return nil
 }
 
 // load loads the tensor and checks that it is what was declared.

@@ -41,6 +41,11 @@ func Combine(method Method, name string, a, b *tensor.Tensor, lambda float64) (*
 	case lambda == 1:
 		return b, nil
 	}
+	if method == Lerp {
+		out := tensor.New(a.DType(), a.Shape())
+		straight(out, a, b, lambda)
+		return out, nil
+	}
 	out := tensor.New(working(a.DType()), a.Shape())
 	x, err := inDType(a, out.DType())
 	if err != nil {
@@ -51,9 +56,9 @@ func Combine(method Method, name string, a, b *tensor.Tensor, lambda float64) (*
 		return nil, fmt.Errorf("merge: tensor %q: %w", name, err)
 	}
 	if out.DType() == tensor.F64 {
-		combine(method, tensor.Of[float64](out), tensor.Of[float64](x), tensor.Of[float64](y), lambda)
+		slerp(tensor.Of[float64](out), tensor.Of[float64](x), tensor.Of[float64](y), lambda)
 	} else {
-		combine(method, tensor.Of[float32](out), tensor.Of[float32](x), tensor.Of[float32](y), lambda)
+		slerp(tensor.Of[float32](out), tensor.Of[float32](x), tensor.Of[float32](y), lambda)
 	}
 	if out, err = inDType(out, a.DType()); err != nil {
 		return nil, fmt.Errorf("merge: tensor %q: %w", name, err)
@@ -89,16 +94,43 @@ func carry(name string, a, b *tensor.Tensor) (*tensor.Tensor, error) {
 	return a, nil
 }
 
-func combine[T kernel.Float](method Method, dst, a, b []T, lambda float64) {
-	if method == Slerp {
-		if wa, wb, ok := slerpWeights(kernel.Dot(a, a), kernel.Dot(b, b), kernel.Dot(a, b), lambda); ok {
-			for i := range dst {
-				dst[i] = T(wa*float64(a[i]) + wb*float64(b[i]))
-			}
-			return
+func slerp[T kernel.Float](dst, a, b []T, lambda float64) {
+	if wa, wb, ok := slerpWeights(kernel.Dot(a, a), kernel.Dot(b, b), kernel.Dot(a, b), lambda); ok {
+		for i := range dst {
+			dst[i] = T(wa*float64(a[i]) + wb*float64(b[i]))
 		}
+		return
 	}
 	kernel.Lerp(dst, a, b, T(lambda))
+}
+
+// straight stores (1-λ)a + λb in dst, which may be a. The three are of one dtype of floats and one length.
+func straight(dst, a, b *tensor.Tensor, lambda float64) {
+	switch dst.DType() {
+	case tensor.F64:
+		kernel.Lerp(tensor.Of[float64](dst), tensor.Of[float64](a), tensor.Of[float64](b), lambda)
+	case tensor.F32:
+		kernel.Lerp(tensor.Of[float32](dst), tensor.Of[float32](a), tensor.Of[float32](b), float32(lambda))
+	case tensor.F16:
+		straightHalves(tensor.Halves(dst), tensor.Halves(a), tensor.Halves(b), float32(lambda), kernel.F16ToF32, kernel.F32ToF16)
+	default:
+		straightHalves(tensor.Halves(dst), tensor.Halves(a), tensor.Halves(b), float32(lambda), kernel.BF16ToF32, kernel.F32ToBF16)
+	}
+}
+
+// halvesAtOnce is the number of elements of half precision that are in float32 at a time, in the first-level cache.
+const halvesAtOnce = 1024
+
+func straightHalves(dst, a, b []uint16, lambda float32, widen func([]float32, []uint16), narrow func([]uint16, []float32)) {
+	var x, y [halvesAtOnce]float32
+	for len(dst) > 0 {
+		n := min(halvesAtOnce, len(dst))
+		widen(x[:n], a[:n])
+		widen(y[:n], b[:n])
+		kernel.Lerp(x[:n], x[:n], y[:n], lambda)
+		narrow(dst[:n], x[:n])
+		dst, a, b = dst[n:], a[n:], b[n:]
+	}
 }
 
 // slerpWeights are the factors of a and b on the great circle; not ok where it is not defined.

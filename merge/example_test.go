@@ -46,7 +46,7 @@ func planAndExecute() error {
 	}
 	defer os.RemoveAll(folder)
 	path := filepath.Join(folder, "merged.safetensors")
-	if err := plan.Execute(context.Background(), path, nil, nil); err != nil {
+	if err := plan.Execute(context.Background(), path, checkpoint.Metadata{}, nil); err != nil {
 		return err
 	}
 	merged, err := checkpoint.OpenSafetensors(path)

@@ -3,6 +3,7 @@ package merge
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -17,6 +18,30 @@ type Source struct {
 	Name, Hash string
 	Infos      []checkpoint.Info
 	Load       func(name string) (*tensor.Tensor, error)
+	// OpenSection, where it is not nil, gives the elements of a tensor in parts, or nil where it cannot.
+	OpenSection func(name string) (checkpoint.Section, error)
+}
+
+// NotFiniteError says that a tensor has an infinity or NaN, which no merge makes sense of.
+type NotFiniteError struct {
+	Source, Tensor string
+	Element        int // row-major
+}
+
+func (e *NotFiniteError) Error() string {
+	return fmt.Sprintf("merge: %q: tensor %q: element %d is not finite (NaN or infinite)", e.Source, e.Tensor, e.Element)
+}
+
+// load loads a tensor whose values are finite.
+func (s *Source) load(name string) (*tensor.Tensor, error) {
+	t, err := s.Load(name)
+	if err != nil {
+		return nil, err
+	}
+	if i, found := t.NonFinite(); found {
+		return nil, &NotFiniteError{s.Name, name, i}
+	}
+	return t, nil
 }
 
 // Plan is a merge of two or more models, decided from their headers.
@@ -32,8 +57,11 @@ type Plan struct {
 	Repaired map[string]*tensor.Tensor
 	// Form is that of the output, unless the ending of its name says otherwise; the zero value is plain safetensors.
 	Form checkpoint.Form
-	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none: two
-	// inputs, their float32 forms where they are of half precision, and the result; of more than two models one input after the other and their sum in float64.
+	// Threads combine parts of a tensor at a time; 0 means GOMAXPROCS. The bytes written are the same for any number.
+	Threads int
+	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none and give no
+	// sections: two inputs and the result, and all in float32 where they are of half precision and on a great circle; of more than two models one input
+	// after the other and their sum in float64.
 	Bytes, Memory int64
 }
 
@@ -144,7 +172,7 @@ func (p *Plan) add(info checkpoint.Info) error {
 	if info.DType.IsFloat() {
 		step.Action = ActionCombine
 		held += own
-		if w := working(info.DType); w != info.DType {
+		if w := working(info.DType); w != info.DType && (p.Method == Slerp || len(p.Sources) > 2) {
 			held += 3 * own / int64(info.DType.Size()) * int64(w.Size())
 		}
 		if len(p.Sources) > 2 {
@@ -170,6 +198,16 @@ func (p *Plan) Entries(progress func(done, total int)) []checkpoint.Entry {
 			}
 			return t, err
 		}}
+		if p.streams(s) {
+			entries[i].Stream = func(w io.Writer) error {
+				err := p.stream(s, w)
+				done++
+				if progress != nil {
+					progress(done, len(p.Tensors))
+				}
+				return err
+			}
+		}
 	}
 	return entries
 }
@@ -180,19 +218,19 @@ func (p *Plan) load(name string) (*tensor.Tensor, error) {
 		return t, nil
 	}
 	if len(p.Sources) == 2 {
-		a, err := p.Sources[0].Load(name)
+		a, err := p.Sources[0].load(name)
 		if err != nil {
 			return nil, err
 		}
-		b, err := p.Sources[1].Load(name)
+		b, err := p.Sources[1].load(name)
 		if err != nil {
 			return nil, err
 		}
 		return Combine(p.Method, name, a, b, p.Weights[1])
 	}
 	var m mean
-	for i, s := range p.Sources {
-		t, err := s.Load(name)
+	for i := range p.Sources {
+		t, err := p.Sources[i].load(name)
 		if err != nil {
 			return nil, err
 		}
@@ -203,9 +241,10 @@ func (p *Plan) load(name string) (*tensor.Tensor, error) {
 	return m.tensor(name)
 }
 
-// Execute writes the merged model in the plan's form, atomically: it appears whole or not at all. Tensors are loaded one after the other.
-func (p *Plan) Execute(ctx context.Context, path string, metadata map[string]string, progress func(done, total int)) error {
-	return checkpoint.Write(ctx, path, p.Entries(progress), metadata, p.Form)
+// Execute writes the merged model in the plan's form, atomically: it appears whole or not at all. Tensors are loaded one after the other, or, where
+// sources and form allow it, read, combined and written in parts. A value that is not finite is a *[NotFiniteError].
+func (p *Plan) Execute(ctx context.Context, path string, metadata checkpoint.Metadata, progress func(done, total int)) error {
+	return checkpoint.WriteLate(ctx, path, p.Entries(progress), metadata, p.Form)
 }
 
 // Params computes the merged tensors in memory, for measuring before writing. Tensors that are copied are a's, or at the ends of the way b's, own.

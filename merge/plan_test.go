@@ -124,15 +124,19 @@ func TestPlanFigures(t *testing.T) {
 		t.Errorf("actions %v", actions)
 	}
 	for name, want := range map[string]int64{
-		"ids":  2 * 24,        // both inputs; the result is one of them
-		"f64":  3 * 96,        // both inputs and the result
-		"f32":  3 * 48,        //
-		"bf16": 3*24 + 3*4*12, // the same, and all three in float32
+		"ids":  2 * 24, // both inputs; the result is one of them
+		"f64":  3 * 96, // both inputs and the result
+		"f32":  3 * 48, //
+		"bf16": 3 * 24, // of which a part at a time is in float32
 	} {
 		one := source("a", mixed(t, 1), name)
 		if got := mustPlan(t, one, one, merge.Lerp, half2).Memory; got != want {
 			t.Errorf("%s: memory %d, want %d", name, got, want)
 		}
+	}
+	one := source("a", mixed(t, 1), "bf16") // on the great circle all three are in float32 too
+	if got, want := mustPlan(t, one, one, merge.Slerp, half2).Memory, int64(3*24+3*4*12); got != want {
+		t.Errorf("slerp: memory %d, want %d", got, want)
 	}
 	if want := int64(3 * 96); p.Memory != want {
 		t.Errorf("memory %d, want that of the largest, %d", p.Memory, want)
@@ -144,7 +148,7 @@ func TestPlanFigures(t *testing.T) {
 
 // TestMemoryIsWhatCombineTakes: what is allocated beside the inputs is what the plan foresees beside them.
 func TestMemoryIsWhatCombineTakes(t *testing.T) {
-	const n = 1 << 16
+	const n = 1 << 18
 	for _, d := range floats {
 		a, b := tensor.New(d, tensor.Shape{n}), tensor.New(d, tensor.Shape{n})
 		params := map[string]*tensor.Tensor{"w": a}
@@ -180,7 +184,7 @@ func TestExecute(t *testing.T) {
 		loads = nil
 		var progress []string
 		path := filepath.Join(t.TempDir(), "merged.safetensors")
-		err := p.Execute(ctx, path, map[string]string{"rebasin.method": "lerp"}, func(done, total int) {
+		err := p.Execute(ctx, path, checkpoint.Settled(map[string]string{"rebasin.method": "lerp"}), func(done, total int) {
 			progress = append(progress, fmt.Sprintf("%d/%d", done, total))
 			// Both models' tensors of the step have been asked for, and nothing of the next one.
 			if len(loads) != 2*done || strings.TrimPrefix(loads[2*done-2], "a") != strings.TrimPrefix(loads[2*done-1], "b") {
@@ -271,7 +275,7 @@ func TestExecuteLeavesNothing(t *testing.T) {
 				sources := [2]merge.Source{source("a", mixed(t, 1), mixedNames...), source("b", mixed(t, 2), mixedNames...)}
 				tt.at(cancel, &sources[side])
 				folder := t.TempDir()
-				err := mustPlan(t, sources[0], sources[1], merge.Lerp, half2).Execute(ctx, filepath.Join(folder, "out"), nil, nil)
+				err := mustPlan(t, sources[0], sources[1], merge.Lerp, half2).Execute(ctx, filepath.Join(folder, "out"), checkpoint.Metadata{}, nil)
 				if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
 					t.Errorf("error %v", err)
 				}

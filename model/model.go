@@ -141,6 +141,20 @@ func (m *Model) Tensor(name string) (*tensor.Tensor, error) {
 	return m.reader.Read(name)
 }
 
+// OpenSection gives the elements of a tensor in parts, or nil where the format of the file cannot.
+func (m *Model) OpenSection(name string) (checkpoint.Section, error) {
+	m.mu.Lock()
+	t := m.params[name]
+	m.mu.Unlock()
+	if t != nil {
+		return checkpoint.SectionOf(t), nil
+	}
+	if s, ok := m.reader.(checkpoint.Sectioner); ok {
+		return s.OpenSection(name)
+	}
+	return nil, nil
+}
+
 // Params reads all tensors, once: callers share the map and the tensors, and change neither.
 func (m *Model) Params(ctx context.Context) (map[string]*tensor.Tensor, error) {
 	m.mu.Lock()

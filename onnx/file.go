@@ -40,7 +40,10 @@ type initializer struct {
 	external *external
 }
 
-var _ checkpoint.Reader = (*File)(nil)
+var (
+	_ checkpoint.Reader    = (*File)(nil)
+	_ checkpoint.Sectioner = (*File)(nil)
+)
 
 // Open opens an ONNX file, checks all of it but the values of its tensors, and converts its graph; see [File.Graph].
 func Open(path string) (*File, error) {
@@ -189,6 +192,53 @@ func (f *File) read(t *initializer) (*tensor.Tensor, error) {
 	return readTensor(f.file, t.Info, t.raw.number, t.raw.data.content)
 }
 
+// OpenSection implements [checkpoint.Sectioner].
+func (f *File) OpenSection(name string) (checkpoint.Section, error) {
+	i, ok := f.index[name]
+	if !ok {
+		return nil, reading(f.path, ofTensor(name, errors.New("not in the file")))
+	}
+	t := &f.tensors[i]
+	s := &section{file: f.file, path: f.path, name: name, at: t.raw.data.content}
+	switch {
+	case t.external != nil:
+		file, err := f.openExternal(t.external.location)
+		if err != nil {
+			return nil, reading(f.path, ofTensor(name, err))
+		}
+		s.file, s.closer, s.at = file, file, t.external.at
+	case !isDense(t.raw.number):
+		return nil, nil
+	}
+	return s, nil
+}
+
+// section is the elements of an initializer.
+type section struct {
+	file       io.ReaderAt
+	closer     io.Closer // nil when others read the file too
+	path, name string
+	at         span
+}
+
+// ReadAt fills p, or returns an error that names file and tensor.
+func (s *section) ReadAt(p []byte, at int64) (int, error) {
+	if at < 0 || int64(len(p)) > s.at.size-at {
+		return 0, io.EOF
+	}
+	if err := readFull(s.file, p, s.at.at+at); err != nil {
+		return 0, reading(s.path, ofTensor(s.name, err))
+	}
+	return len(p), nil
+}
+
+func (s *section) Close() error {
+	if s.closer == nil {
+		return nil
+	}
+	return s.closer.Close()
+}
+
 // Graph returns the network: one parameter for each initializer of floats, under its name, but for those that set operators up. The graph is to be
 // left as it is. An error says which node cannot be converted.
 func (f *File) Graph() (*graph.Graph, error) { return f.graph, f.err }
@@ -196,8 +246,8 @@ func (f *File) Graph() (*graph.Graph, error) { return f.graph, f.err }
 // Notes say what the conversion changed that a user should know, as that a network in training mode became one in inference mode.
 func (f *File) Notes() []string { return f.notes }
 
-// Form is how the file holds its tensors: another is written like it by [File.Write].
-func (f *File) Form() checkpoint.Form { return checkpoint.FormWith(checkpoint.FormatONNX, f.Write) }
+// Form is how the file holds its tensors: another is written like it by [File.WriteLate].
+func (f *File) Form() checkpoint.Form { return checkpoint.FormWith(checkpoint.FormatONNX, f.WriteLate) }
 
 // foldedWeight begins the names that PyTorch's exporter gives weights of convolutions into which it has folded a batch normalisation.
 const foldedWeight = "onnx::Conv_"

@@ -38,8 +38,13 @@ const maxModel = math.MaxInt32
 // Files appear whole or not at all, the data before the model. Load of one entry is called after the other, in the order of the file, and one tensor at a
 // time is in memory. The bytes depend on the file, the entries and the metadata alone.
 func (f *File) Write(ctx context.Context, path string, entries []checkpoint.Entry, metadata map[string]string) error {
-	w := &writer{file: f, path: path, loads: make([]func() (*tensor.Tensor, error), len(f.tensors))}
-	err := w.plan(entries, metadata)
+	return f.WriteLate(ctx, path, entries, checkpoint.Settled(metadata))
+}
+
+// WriteLate is [File.Write] with metadata of which a part becomes known while tensors are loaded.
+func (f *File) WriteLate(ctx context.Context, path string, entries []checkpoint.Entry, metadata checkpoint.Metadata) error {
+	w := &writer{file: f, path: path, entries: make([]*checkpoint.Entry, len(f.tensors)), metadata: metadata}
+	err := w.plan(entries)
 	if err != nil {
 		return writing(path, err)
 	}
@@ -66,12 +71,14 @@ func (e edit) written() int64 { return int64(len(e.bytes)) + e.size }
 
 // writer is a model about to be written.
 type writer struct {
-	file   *File
-	path   string
-	loads  []func() (*tensor.Tensor, error) // by tensor; nil where the old values stay
-	edits  []edit                           // in order
-	data   []outside
-	placed bool // the external data
+	file     *File
+	path     string
+	entries  []*checkpoint.Entry // by tensor; nil where the old values stay
+	metadata checkpoint.Metadata
+	added    []string // the keys of metadata that stands at the end
+	edits    []edit   // in order
+	data     []outside
+	placed   bool // the external data
 }
 
 // outside is a tensor in external data.
@@ -81,7 +88,7 @@ type outside struct {
 }
 
 // plan finds out what is to be written where.
-func (w *writer) plan(entries []checkpoint.Entry, metadata map[string]string) error {
+func (w *writer) plan(entries []checkpoint.Entry) error {
 	if err := w.assign(entries); err != nil {
 		return err
 	}
@@ -95,7 +102,7 @@ func (w *writer) plan(entries []checkpoint.Entry, metadata map[string]string) er
 	header := protowire.AppendTag(nil, modelGraph, protowire.BytesType)
 	graph := w.file.layout.graph
 	w.replace(edit{start: graph.start, end: graph.content.at, bytes: protowire.AppendVarint(header, uint64(within)), tensor: -1})
-	if err := w.planMetadata(metadata); err != nil {
+	if err := w.planMetadata(); err != nil {
 		return err
 	}
 	slices.SortStableFunc(w.edits, func(a, b edit) int { return int(min(max(a.start-b.start, -1), 1)) })
@@ -118,7 +125,7 @@ func (w *writer) assign(entries []checkpoint.Entry) error {
 		switch {
 		case !ok:
 			return ofTensor(e.Name, errors.New("the model has no initializer of this name"))
-		case w.loads[i] != nil:
+		case w.entries[i] != nil:
 			return ofTensor(e.Name, errors.New("given twice"))
 		case e.Load == nil:
 			return ofTensor(e.Name, errors.New("no way to load it is given"))
@@ -126,7 +133,7 @@ func (w *writer) assign(entries []checkpoint.Entry) error {
 		if t := w.file.tensors[i]; t.DType != e.DType || !t.Shape.Equal(e.Shape) {
 			return ofTensor(e.Name, fmt.Errorf("it is %v%v, the model's is %v%v", e.DType, e.Shape, t.DType, t.Shape))
 		}
-		w.loads[i] = e.Load
+		w.entries[i] = &e
 	}
 	return nil
 }
@@ -147,7 +154,7 @@ func (w *writer) planTensors() error {
 			}
 			w.data = append(w.data, outside{i, at})
 			at += size
-		case w.loads[i] != nil && t.raw.number != 0:
+		case w.entries[i] != nil && t.raw.number != 0:
 			w.planInline(i, size)
 		}
 	}
@@ -202,8 +209,8 @@ func (w *writer) relocate(i int, at, size int64) error {
 }
 
 // planMetadata leaves entries that stay where they are, and adds new ones at the end, sorted.
-func (w *writer) planMetadata(metadata map[string]string) error {
-	left := maps.Clone(metadata)
+func (w *writer) planMetadata() error {
+	left := maps.Clone(w.metadata.First)
 	for i, entry := range w.file.model.GetMetadataProps() {
 		if value, wanted := left[entry.GetKey()]; wanted && value == entry.GetValue() {
 			delete(left, entry.GetKey())
@@ -212,23 +219,44 @@ func (w *writer) planMetadata(metadata map[string]string) error {
 		old := w.file.layout.metadata[i]
 		w.replace(edit{start: old.start, end: old.end(), tensor: -1})
 	}
-	var added []byte
-	for _, key := range slices.Sorted(maps.Keys(left)) {
-		if !utf8.ValidString(key) || !utf8.ValidString(left[key]) {
-			return fmt.Errorf("metadata %s is not valid UTF-8", quote(key))
-		}
-		content := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), key)
-		content = protowire.AppendString(protowire.AppendTag(content, 2, protowire.BytesType), left[key])
-		added = protowire.AppendBytes(protowire.AppendTag(added, modelMetadata, protowire.BytesType), content)
-	}
-	w.replace(edit{start: w.file.layout.size, end: w.file.layout.size, bytes: added, tensor: -1})
-	return nil
+	w.added = slices.Sorted(maps.Keys(left))
+	bytes, err := w.addedMetadata(left)
+	w.replace(edit{start: w.file.layout.size, end: w.file.layout.size, bytes: bytes, tensor: -1})
+	return err
 }
 
-// write writes the model, and then its external data, so that this is in place just before the model is.
+// addedMetadata is the messages of the metadata that stands at the end.
+func (w *writer) addedMetadata(metadata map[string]string) ([]byte, error) {
+	var added []byte
+	for _, key := range w.added {
+		if !utf8.ValidString(key) || !utf8.ValidString(metadata[key]) {
+			return nil, fmt.Errorf("metadata %s is not valid UTF-8", quote(key))
+		}
+		content := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), key)
+		content = protowire.AppendString(protowire.AppendTag(content, 2, protowire.BytesType), metadata[key])
+		added = protowire.AppendBytes(protowire.AppendTag(added, modelMetadata, protowire.BytesType), content)
+	}
+	return added, nil
+}
+
+// settled is the messages of the metadata that stands at the end, once all tensors are written. They are as long as they were planned.
+func (w *writer) settled() ([]byte, error) {
+	final, err := w.metadata.Settle()
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range final {
+		if !slices.Contains(w.added, key) && value != w.metadata.First[key] {
+			return nil, fmt.Errorf("metadata %s has changed, and stands in the model already", quote(key))
+		}
+	}
+	return w.addedMetadata(final)
+}
+
+// write writes the model up to the metadata at its end, then its external data, so that this is in place just before the model is, and the metadata.
 func (w *writer) write(ctx context.Context, out io.Writer) error {
 	at := int64(0)
-	for _, e := range w.edits {
+	for _, e := range w.edits[:len(w.edits)-1] {
 		if err := w.copy(ctx, out, span{at, e.start - at}); err != nil {
 			return err
 		}
@@ -245,14 +273,31 @@ func (w *writer) write(ctx context.Context, out io.Writer) error {
 	if err := w.copy(ctx, out, span{at, w.file.layout.size - at}); err != nil {
 		return err
 	}
-	if len(w.data) == 0 {
-		return ctx.Err()
-	}
-	if err := checkpoint.WriteFile(w.path+DataSuffix, func(out io.Writer) error { return w.writeData(ctx, out) }); err != nil {
+	end, err := w.finish(ctx)
+	if err != nil {
 		return err
 	}
-	w.placed = true
-	return nil
+	_, err = out.Write(end)
+	return err
+}
+
+// finish writes the external data, if there is some, and returns the metadata at the end of the model.
+func (w *writer) finish(ctx context.Context) (end []byte, err error) {
+	if len(w.data) == 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return w.settled()
+	}
+	err = checkpoint.WriteFile(w.path+DataSuffix, func(out io.Writer) error {
+		if err := w.writeData(ctx, out); err != nil {
+			return err
+		}
+		end, err = w.settled()
+		return err
+	})
+	w.placed = err == nil
+	return end, err
 }
 
 // copy copies bytes of the old file.
@@ -273,9 +318,12 @@ func (w *writer) tensor(ctx context.Context, out io.Writer, i int) error {
 		return err
 	}
 	info := &w.file.tensors[i]
-	load := w.loads[i]
-	if load == nil {
-		load = func() (*tensor.Tensor, error) { return w.file.read(info) }
+	if e := w.entries[i]; e != nil && e.Stream != nil {
+		return w.stream(out, e)
+	}
+	load := func() (*tensor.Tensor, error) { return w.file.read(info) }
+	if e := w.entries[i]; e != nil {
+		load = e.Load
 	}
 	t, err := load()
 	switch {
@@ -288,6 +336,31 @@ func (w *writer) tensor(ctx context.Context, out io.Writer, i int) error {
 	}
 	_, err = out.Write(t.Bytes())
 	return err
+}
+
+// stream has the values of a tensor written, and checks how many bytes they are.
+func (w *writer) stream(out io.Writer, e *checkpoint.Entry) error {
+	want := int64(elements(e.Shape)) * int64(e.DType.Size())
+	count := &counter{w: out}
+	err := e.Stream(count)
+	if err == nil && count.n != want {
+		err = fmt.Errorf("%d bytes were written, not %d", count.n, want)
+	}
+	if err != nil {
+		return ofTensor(e.Name, err)
+	}
+	return nil
+}
+
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func (w *writer) writeData(ctx context.Context, out io.Writer) error {

@@ -77,7 +77,7 @@ func (a *app) runAlign(ctx context.Context, f *alignFlags, pathA, pathB string) 
 
 // write writes the aligned model, and then the alignment if it is wanted.
 func (f *alignFlags) write(ctx context.Context, r *matching) error {
-	inputs, err := hashes(r.a, r.b)
+	inputs, err := newHashing(ctx, r.a, r.b).wait()
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/experiment"
@@ -257,7 +258,8 @@ func (a *app) printCurve(curve landscape.Curve) error {
 func (a *app) ownCurve(ctx context.Context, f *interpolateFlags, models modelSet) error {
 	ma, mb := models[0], models[1]
 	plan, err := merge.NewPlan([]merge.Source{
-		{Name: ma.Path, Infos: ma.Infos(), Load: ma.Tensor}, {Name: mb.Path, Infos: mb.Infos(), Load: mb.Tensor},
+		{Name: ma.Path, Infos: ma.Infos(), Load: ma.Tensor, OpenSection: ma.OpenSection},
+		{Name: mb.Path, Infos: mb.Infos(), Load: mb.Tensor, OpenSection: mb.OpenSection},
 	}, merge.Lerp, []float64{.5, .5})
 	if err != nil {
 		return err
@@ -266,7 +268,7 @@ func (a *app) ownCurve(ctx context.Context, f *interpolateFlags, models modelSet
 	var points []measuredPoint
 	for i, lambda := range landscape.Lambdas(f.points) {
 		plan.SetLambda(lambda)
-		m, err := f.own.measure(ctx, ma.Path, func(path string) error { return plan.Execute(ctx, path, ma.Metadata(), nil) })
+		m, err := f.own.measure(ctx, ma.Path, func(path string) error { return plan.Execute(ctx, path, checkpoint.Settled(ma.Metadata()), nil) })
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,7 @@ type matchFlags struct {
 	together bool
 	own      evalCommand
 	later    bool // data is needed after aligning
+	unread   bool // values are looked at when they are merged, and not before
 	blend    float64
 	init     string
 	// recorded are files of activations, of A and of B, to be used in place of running the networks.
@@ -192,9 +193,21 @@ func (r *matching) loadB(name string) (*tensor.Tensor, error) {
 	return r.b.Tensor(name)
 }
 
+// openB gives a tensor of B as it is to be merged in parts.
+func (r *matching) openB(name string) (checkpoint.Section, error) {
+	if r.aligned != nil {
+		return checkpoint.SectionOf(r.aligned[name]), nil
+	}
+	return r.b.OpenSection(name)
+}
+
 // align opens the models, proves the symmetry, finds the alignment, applies it to all but the first and proves the result.
 func (m *matchFlags) align(ctx context.Context, a *app, paths ...string) (*matching, error) {
-	models, err := m.models.openAll(ctx, paths...)
+	open := m.models.openAll
+	if m.unread {
+		open = m.models.openUnread
+	}
+	models, err := open(ctx, paths...)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/match"
 	"github.com/rebasin/rebasin/merge"
@@ -103,6 +104,7 @@ func (f *mergeFlags) check(models int) error {
 	if err := f.repair.check(&f.data); err != nil {
 		return err
 	}
+	f.unread = f.method == notAligned && !f.search && f.data.name == "" && !f.repair.active()
 	if f.later = f.search && !f.own.active() || f.repair.active(); f.method == notAligned {
 		return f.data.check()
 	}
@@ -185,7 +187,7 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, paths []string) error
 	if err := f.repair.choose(a, f.data.name, r.models()...); err != nil {
 		return err
 	}
-	plan, err := f.newPlan(r)
+	plan, err := f.newPlan(r, a.threads)
 	if err != nil {
 		return err
 	}
@@ -207,7 +209,9 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, paths []string) error
 	if err != nil {
 		return err
 	}
-	meta, err := f.metadata(plan, r)
+	sums := newHashing(ctx, r.models()...)
+	defer sums.stop()
+	meta, err := f.metadata(plan, r, sums)
 	if err != nil {
 		return err
 	}
@@ -220,31 +224,35 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, paths []string) error
 }
 
 // newPlan plans the merge of A with the other models, aligned where they were.
-func (f *mergeFlags) newPlan(r *matching) (*merge.Plan, error) {
-	hash, err := hashes(r.models()...)
-	if err != nil {
-		return nil, err
-	}
-	sources := []merge.Source{{Name: r.a.Path, Hash: hash[0], Infos: r.a.Infos(), Load: r.a.Tensor}}
+func (f *mergeFlags) newPlan(r *matching, threads int) (*merge.Plan, error) {
+	sources := []merge.Source{{Name: r.a.Path, Infos: r.a.Infos(), Load: r.a.Tensor, OpenSection: r.a.OpenSection}}
 	form := r.a.Form()
-	for i, p := range r.pairs() {
-		sources = append(sources, merge.Source{Name: p.b.Path, Hash: hash[i+1], Infos: p.b.Infos(), Load: p.loadB})
+	for _, p := range r.pairs() {
+		sources = append(sources, merge.Source{Name: p.b.Path, Infos: p.b.Infos(), Load: p.loadB, OpenSection: p.openB})
 		form = form.Sparing(p.b.Form())
 	}
 	plan, err := merge.NewPlan(sources, merge.Method(f.combine), f.weights)
 	if err != nil {
 		return nil, err
 	}
-	plan.Form = form
+	plan.Form, plan.Threads = form, threads
 	return plan, nil
 }
 
-func (f *mergeFlags) metadata(plan *merge.Plan, r *matching) (map[string]string, error) {
-	var hash []string
-	for _, s := range plan.Sources {
-		hash = append(hash, s.Hash)
-	}
-	meta := outputMetadata(r.a, "merge "+f.combine+" after align "+f.alignedBy(r), f.seed, hash...)
+// metadata is that of the output, in which the hashes of the inputs are filled in when they are known.
+func (f *mergeFlags) metadata(plan *merge.Plan, r *matching, sums *hashing) (checkpoint.Metadata, error) {
+	first, err := f.metadataWith(plan, r, slices.Repeat([]string{unknownHash}, len(plan.Sources)))
+	return checkpoint.Metadata{First: first, Late: func() (map[string]string, error) {
+		hashes, err := sums.wait()
+		if err != nil {
+			return nil, err
+		}
+		return f.metadataWith(plan, r, hashes)
+	}}, err
+}
+
+func (f *mergeFlags) metadataWith(plan *merge.Plan, r *matching, hashes []string) (map[string]string, error) {
+	meta := outputMetadata(r.a, "merge "+f.combine+" after align "+f.alignedBy(r), f.seed, hashes...)
 	if len(plan.Weights) == 2 {
 		meta["rebasin.lambda"] = strconv.FormatFloat(plan.Weights[1], 'g', -1, 64)
 	} else {
@@ -319,13 +327,15 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 
 // searchByCommand is searchLambda by the user's own evaluation of the files that would be written.
 func (a *app) searchByCommand(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching, repairer *merge.Repairer) (*float64, error) {
+	sums := newHashing(ctx, r.models()...)
+	defer sums.stop()
 	done := 0
 	lambda, best, err := merge.SearchLambda(func(l float64) (float64, error) {
 		plan.SetLambda(l)
 		if _, err := a.repairMerge(ctx, f, plan, r, repairer); err != nil {
 			return 0, err
 		}
-		meta, err := f.metadata(plan, r)
+		meta, err := f.metadata(plan, r, sums)
 		if err != nil {
 			return 0, err
 		}

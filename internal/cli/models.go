@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/onnx"
 	"github.com/rebasin/rebasin/symmetry"
@@ -121,6 +120,19 @@ type modelSet []*model.Model
 
 // openAll opens models that have the same tensors, all finite, and are the same network as far as that is known.
 func (m *modelFlags) openAll(ctx context.Context, paths ...string) (modelSet, error) {
+	return m.openWith(ctx, openFinite, paths...)
+}
+
+// openUnread is openAll without reading any values: whether they are finite is left to who reads them.
+func (m *modelFlags) openUnread(ctx context.Context, paths ...string) (modelSet, error) {
+	return m.openWith(ctx, func(_ context.Context, path string, opt model.Options) (*model.Model, error) {
+		return model.Open(path, opt)
+	}, paths...)
+}
+
+type opener func(ctx context.Context, path string, opt model.Options) (*model.Model, error)
+
+func (m *modelFlags) openWith(ctx context.Context, open opener, paths ...string) (modelSet, error) {
 	opt, closing, err := m.options(paths...)
 	defer closing()
 	if err != nil {
@@ -128,7 +140,7 @@ func (m *modelFlags) openAll(ctx context.Context, paths ...string) (modelSet, er
 	}
 	var set modelSet
 	for _, path := range paths {
-		next, err := openFinite(ctx, path, opt)
+		next, err := open(ctx, path, opt)
 		if err != nil {
 			set.close()
 			return nil, err
@@ -266,17 +278,4 @@ func outputMetadata(like *model.Model, method string, seed uint64, hashes ...str
 		meta["rebasin.input."+strconv.Itoa(i)] = "sha256:" + hash
 	}
 	return meta
-}
-
-// hashes are the SHA-256 of models: of their files, one after the other.
-func hashes(models ...*model.Model) ([]string, error) {
-	var out []string
-	for _, m := range models {
-		hash, err := checkpoint.Hash(m.Files()...)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, hash)
-	}
-	return out, nil
 }

@@ -28,9 +28,16 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, paths []string) erro
 	if err := f.repair.choose(a, f.data.name, models...); err != nil {
 		return err
 	}
-	plan, err := f.newPlan(r)
+	plan, err := f.newPlan(r, a.threads)
 	if err != nil {
 		return err
+	}
+	hash, err := newHashing(ctx, models...).wait()
+	if err != nil {
+		return err
+	}
+	for i := range plan.Sources {
+		plan.Sources[i].Hash = hash[i]
 	}
 	cost := foreseeMerge(plan, r.sym, f.method)
 	if cost.repairs, err = f.repair.foresee(r.a, len(models)); err != nil {

@@ -1,0 +1,186 @@
+package merge
+
+import (
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+
+	"github.com/rebasin/rebasin/checkpoint"
+	"github.com/rebasin/rebasin/tensor"
+)
+
+// partBytes is how much of each input is read, combined and written at a time: a part of both stays in the second-level cache. It is a multiple of the
+// size of every element.
+const partBytes = 256 << 10
+
+// streams says that a tensor can be merged part by part, if the sources give its sections.
+func (p *Plan) streams(s Step) bool {
+	return s.Action == ActionCombine && p.Method == Lerp && p.Repaired[s.Name] == nil && len(p.Sources) == 2 &&
+		p.Sources[0].OpenSection != nil && p.Sources[1].OpenSection != nil
+}
+
+// stream merges one tensor part by part into w.
+func (p *Plan) stream(s Step, w io.Writer) (err error) {
+	st := &stream{plan: p, step: s}
+	for i := range p.Sources {
+		section, err := p.Sources[i].OpenSection(s.Name)
+		if err != nil {
+			return errors.Join(err, st.close())
+		}
+		if section == nil {
+			return errors.Join(p.writeWhole(s, w), st.close())
+		}
+		st.inputs[i] = section
+	}
+	elements, err := s.Shape.Elements()
+	if err != nil {
+		return errors.Join(err, st.close())
+	}
+	st.bytes = int64(elements) * int64(s.DType.Size())
+	return errors.Join(st.run(w), st.close())
+}
+
+// writeWhole merges a tensor of which a source gives no section.
+func (p *Plan) writeWhole(s Step, w io.Writer) error {
+	t, err := p.load(s.Name)
+	if err == nil {
+		_, err = w.Write(t.Bytes())
+	}
+	return err
+}
+
+// stream is one tensor under way: workers combine parts, of which one after the other is written in their order.
+type stream struct {
+	plan   *Plan
+	step   Step
+	inputs [2]checkpoint.Section
+	bytes  int64
+}
+
+func (s *stream) close() error {
+	var errs []error
+	for _, in := range s.inputs {
+		if in != nil {
+			errs = append(errs, in.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *stream) parts() int { return int((s.bytes + partBytes - 1) / partBytes) }
+
+// worker has memory for one part, and does every so many parts.
+type worker struct {
+	memory [2]*tensor.Tensor // bytes of the inputs; the first becomes the result
+	done   chan result       // holds none: the part's memory is the writer's until it asks for the next one
+	again  chan struct{}
+}
+
+type result struct {
+	bytes []byte
+	err   error
+}
+
+// run has one worker more than there are threads, so that all have something to do while the writer waits for the next part. Whatever
+// their number, the parts are the same, and the first part that fails is the one that is reported.
+func (s *stream) run(w io.Writer) error {
+	parts := s.parts()
+	threads := s.plan.Threads
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	count := min(threads+1, parts)
+	if count <= 1 {
+		return s.serial(parts, w)
+	}
+	var group sync.WaitGroup
+	quit := make(chan struct{})
+	defer group.Wait()
+	defer close(quit)
+	workers := make([]*worker, count)
+	for first := range workers {
+		k := s.newWorker()
+		workers[first] = k
+		group.Go(func() { k.work(s, first, count, parts, quit) })
+	}
+	for part := range parts {
+		k := workers[part%count]
+		r := <-k.done
+		if r.err != nil {
+			return r.err
+		}
+		if _, err := w.Write(r.bytes); err != nil {
+			return err
+		}
+		k.again <- struct{}{}
+	}
+	return nil
+}
+
+func (s *stream) serial(parts int, w io.Writer) error {
+	k := s.newWorker()
+	for part := range parts {
+		bytes, err := k.combine(s, part)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(bytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stream) newWorker() *worker {
+	k := &worker{done: make(chan result), again: make(chan struct{}, 1)}
+	for i := range k.memory {
+		k.memory[i] = tensor.New(tensor.U8, tensor.Shape{int(min(s.bytes, partBytes))})
+	}
+	return k
+}
+
+func (k *worker) work(s *stream, first, stride, parts int, quit <-chan struct{}) {
+	for part := first; part < parts; part += stride {
+		bytes, err := k.combine(s, part)
+		select {
+		case k.done <- result{bytes, err}:
+		case <-quit:
+			return
+		}
+		select {
+		case <-k.again:
+		case <-quit:
+			return
+		}
+	}
+}
+
+// combine reads a part of both inputs, checks that all values are finite, and returns the part of the result.
+func (k *worker) combine(s *stream, part int) ([]byte, error) {
+	at := int64(part) * partBytes
+	n := int(min(partBytes, s.bytes-at))
+	size := s.step.DType.Size()
+	var x [2]*tensor.Tensor
+	for i, in := range s.inputs {
+		b := k.memory[i].Bytes()[:n]
+		if _, err := in.ReadAt(b, at); err != nil {
+			return nil, err
+		}
+		var err error
+		if x[i], err = tensor.FromBytes(s.step.DType, tensor.Shape{n / size}, b); err != nil {
+			return nil, err
+		}
+		if e, found := x[i].NonFinite(); found {
+			return nil, &NotFiniteError{s.plan.Sources[i].Name, s.step.Name, int(at)/size + e}
+		}
+	}
+	switch lambda := s.plan.Weights[1]; lambda {
+	case 0:
+	case 1:
+		return x[1].Bytes(), nil
+	default:
+		straight(x[0], x[0], x[1], lambda)
+	}
+	return x[0].Bytes(), nil
+}
