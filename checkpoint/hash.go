@@ -73,7 +73,9 @@ func copyAll(ctx context.Context, to io.Writer, f io.Reader) error {
 			return err
 		}
 		n, err := f.Read(block)
-		to.Write(block[:n]) // of a hash, which does not fail
+		if _, err := to.Write(block[:n]); err != nil {
+			return err
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
