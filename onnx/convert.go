@@ -100,6 +100,7 @@ func (c *converter) run() error {
 	if err := c.graph.Validate(); err != nil {
 		return malformed("%v", err)
 	}
+	c.undeclare()
 	if _, err := c.graph.PartialShapes(); err != nil {
 		return malformed("%v", err)
 	}
@@ -534,6 +535,38 @@ func (c *converter) drop() {
 	}
 	slices.Reverse(kept)
 	c.graph.Nodes = kept
+}
+
+// undeclare drops what the file declares of values that the whole graph tells as well, where the file has symbols for extents that are known: exporters
+// make them up.
+func (c *converter) undeclare() {
+	if len(c.graph.Declared) == 0 {
+		return
+	}
+	bare := *c.graph
+	bare.Declared = nil
+	values, err := bare.PartialShapes()
+	if err != nil {
+		return // which the caller finds, too
+	}
+	for name, d := range c.graph.Declared {
+		if v, ok := values[name]; ok && v.DType == d.DType && vaguer(d.Shape, v.Shape) {
+			delete(c.graph.Declared, name)
+		}
+	}
+}
+
+// vaguer says that a is b with symbols in the place of some extents.
+func vaguer(a, b graph.Shape) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].IsFixed() && a[i] != b[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // note says something once.

@@ -147,13 +147,13 @@ type folding struct {
 
 // folds computes nodes. nil says that a node cannot be folded, and stays.
 var folds = map[string]func(*folding) *known{
-	"Add": arithmetic(add), "Sub": arithmetic(subtract), "Mul": arithmetic(multiply), "Div": arithmetic(divide),
+	"Add": arithmetic(add), "Sub": arithmetic(subtract), "Mul": arithmetic(multiply), "Div": arithmetic(divide), "Mod": (*folding).modulo,
 	"Min": arithmetic(least), "Max": arithmetic(greatest), "Equal": arithmetic(equal),
 	"Neg": function(func(x float64) float64 { return -x }, func(v int64) int64 { return -v }), "Sqrt": function(math.Sqrt, nil),
 	"Floor": function(math.Floor, nil), "Ceil": function(math.Ceil, nil), "Abs": function(math.Abs, nil), "Not": (*folding).not,
 	"Cast": (*folding).cast, "Concat": (*folding).concat, "ConstantOfShape": (*folding).constantOfShape, "Expand": (*folding).expand,
 	"Gather": (*folding).gather, "Identity": (*folding).identity, "Range": (*folding).progression, "ReduceProd": (*folding).product,
-	"Reshape": (*folding).reshape, "Slice": (*folding).slice, "Squeeze": (*folding).squeeze,
+	"Reshape": (*folding).reshape, "ScatterND": (*folding).scatter, "Slice": (*folding).slice, "Squeeze": (*folding).squeeze,
 	"Transpose": (*folding).transpose, "Unsqueeze": (*folding).unsqueeze, "Where": (*folding).where,
 }
 
@@ -317,6 +317,24 @@ func multiply(x, y number, float bool) (number, bool) {
 	}
 	d, err := a.Mul(b)
 	return ofExtent(d), err == nil
+}
+
+// modulo has the sign of the divisor or, with the attribute fmod, that of the dividend.
+func (f *folding) modulo() *known {
+	truncates := f.node.Attrs.Int("fmod", 0) != 0
+	return arithmetic(func(x, y number, float bool) (number, bool) {
+		if float {
+			return number{float: math.Mod(x.float, y.float)}, truncates // without it floats are not allowed
+		}
+		if !x.isFixed() || !y.isFixed() || y.integer == 0 || y.integer == -1 {
+			return number{}, false
+		}
+		r := x.integer % y.integer
+		if !truncates && r != 0 && (r < 0) != (y.integer < 0) {
+			r += y.integer
+		}
+		return whole(r), true
+	})(f)
 }
 
 // divide rounds integers towards zero, as ONNX does.
@@ -528,21 +546,36 @@ func (f *folding) squeeze() *known {
 
 // concat puts lists one after the other.
 func (f *folding) concat() *known {
-	var all []number
-	for _, k := range f.in {
-		if k == nil || len(k.shape) != 1 || k.dtype != f.in[0].dtype {
-			return nil
-		}
-		list, ok := k.list()
-		if !ok || len(all)+len(list) > maxFolded {
-			return nil
-		}
-		all = append(all, list...)
-	}
-	if axis := f.node.Attrs.Int("axis", 0); axis != 0 && axis != -1 {
+	rank := len(f.in[0].shape)
+	axis, err := graph.Axis(f.node.Attrs.Int("axis", 0), rank)
+	if err != nil {
 		return nil
 	}
-	return newKnown(f.in[0].dtype, tensor.Shape{len(all)}, all)
+	shape, outer := slices.Clone(f.in[0].shape), elements(f.in[0].shape[:axis])
+	shape[axis] = 0
+	rows, all := make([][]number, len(f.in)), 0
+	for i, k := range f.in {
+		if k == nil || len(k.shape) != rank || k.dtype != f.in[0].dtype {
+			return nil
+		}
+		rest := slices.Clone(k.shape)
+		rest[axis] = shape[axis]
+		list, ok := k.list()
+		if all += len(list); !ok || !rest.Equal(shape) || all > maxFolded {
+			return nil
+		}
+		rows[i] = list
+		shape[axis] += k.shape[axis]
+	}
+	out := make([]number, 0, all)
+	for range outer {
+		for i, k := range f.in {
+			n := elements(k.shape[axis:])
+			out = append(out, rows[i][:n]...)
+			rows[i] = rows[i][n:]
+		}
+	}
+	return newKnown(f.in[0].dtype, shape, out)
 }
 
 // gather takes elements of a list.
@@ -705,12 +738,53 @@ func (f *folding) constantOfShape() *known {
 
 // expand repeats a single element.
 func (f *folding) expand() *known {
-	shape, ok := f.integers(1)
+	target, ok := f.integers(1)
 	x, ok2 := f.in[0].list()
-	if !ok || !ok2 || len(x) != 1 || len(f.in[0].shape) > len(shape) {
+	if !ok || !ok2 || len(target) > graph.MaxRank {
 		return nil
 	}
-	return fill(f.in[0].dtype, shape, x[0])
+	from := f.in[0].shape
+	if len(x) == 1 && len(from) <= len(target) {
+		return fill(f.in[0].dtype, target, x[0])
+	}
+	// Extents are lined up from the last; 1 is broadcast to the other.
+	rank := max(len(from), len(target))
+	shape, steps := make(tensor.Shape, rank), make([]int, rank)
+	n, step := 1, 1
+	for i := 1; i <= rank; i++ {
+		have, want := 1, int64(1)
+		if i <= len(from) {
+			have = from[len(from)-i]
+		}
+		if i <= len(target) {
+			want = target[len(target)-i]
+		}
+		switch {
+		case want == 1 || want == int64(have):
+			shape[rank-i] = have
+		case have == 1 && want > 0 && want <= maxFolded:
+			shape[rank-i] = int(want)
+		default:
+			return nil
+		}
+		if have > 1 {
+			steps[rank-i] = step
+		}
+		step *= have
+		if n *= shape[rank-i]; n > maxFolded {
+			return nil
+		}
+	}
+	out := make([]number, n)
+	for i := range out {
+		at, rest := 0, i
+		for axis := rank - 1; axis >= 0; axis-- {
+			at += rest % shape[axis] * steps[axis]
+			rest /= shape[axis]
+		}
+		out[i] = x[at]
+	}
+	return newKnown(f.in[0].dtype, shape, out)
 }
 
 // progression is Range.
@@ -806,4 +880,39 @@ func (c *converter) castFloats(n *graph.Node) {
 			n.Attrs["to"] = int64(onnxpb.TensorProto_DOUBLE)
 		}
 	}
+}
+
+// scatter writes slabs of updates over those of the data that the indices name, in order.
+func (f *folding) scatter() *known {
+	if len(f.in) != 3 || f.in[1] == nil || f.in[2] == nil || f.in[0].dtype != f.in[2].dtype || f.node.Attrs.String("reduction", "none") != "none" {
+		return nil
+	}
+	data, ok := f.in[0].list()
+	numbers, ok2 := f.in[1].list()
+	updates, ok3 := f.in[2].list()
+	shape, rank := f.in[0].shape, len(f.in[1].shape)-1
+	if !ok || !ok2 || !ok3 || rank < 0 || f.in[1].shape[rank] > len(shape) {
+		return nil
+	}
+	depth, rows := f.in[1].shape[rank], elements(f.in[1].shape[:rank])
+	slab := elements(shape[depth:])
+	if len(updates) != rows*slab {
+		return nil
+	}
+	out := slices.Clone(data)
+	for row := range rows {
+		at := 0
+		for axis, i := range numbers[row*depth : (row+1)*depth] {
+			extent := int64(shape[axis])
+			if i.integer < 0 {
+				i.integer += extent
+			}
+			if !i.isFixed() || i.integer < 0 || i.integer >= extent {
+				return nil
+			}
+			at = at*shape[axis] + int(i.integer)
+		}
+		copy(out[at*slab:(at+1)*slab], updates[row*slab:])
+	}
+	return newKnown(f.in[0].dtype, shape, out)
 }
