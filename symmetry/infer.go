@@ -75,7 +75,7 @@ func Infer(g *graph.Graph, params ...map[string]*tensor.Tensor) (*Symmetry, erro
 	}
 	inf := newInference(g, shapes, traits)
 	inf.start()
-	for _, n := range inf.selectEarly(inf.nodes()) {
+	for _, n := range inf.selectEarly(inf.byDirection(inf.nodes())) {
 		inf.node(n)
 	}
 	inf.finish()
@@ -93,6 +93,7 @@ type inference struct {
 	operands  map[string]*operand // by the name of the value; not those made for one use
 	values    []*operand          // outputs of nodes, in order
 	spaces    []*indexSpace       // in order of the nodes
+	taken     []taken             // in order of the nodes
 	atoms     int
 }
 
@@ -133,6 +134,7 @@ type operand struct {
 	absent []bool
 	param  bool
 	op     string // of the node that computes the value
+	read   bool   // whole, by an operator that does not just take a part
 }
 
 func (inf *inference) newOperand(name string, shape graph.Shape) *operand {
@@ -192,6 +194,7 @@ func (inf *inference) finish() {
 		}
 	}
 	inf.settle()
+	inf.pinUnread()
 }
 
 // inferNode is one output of a node: a node of several outputs is as many nodes here.
@@ -243,6 +246,11 @@ func (inf *inference) node(n *inferNode) {
 		}
 	}
 	rule.apply(a)
+	for i, o := range a.in {
+		if o != nil && (i > 0 || !a.takes) {
+			o.read = true
+		}
+	}
 }
 
 func nodeName(n *inferNode) string {

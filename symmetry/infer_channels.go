@@ -315,4 +315,34 @@ func (a *application) take(ranges []graph.Range) {
 	}
 	a.input(s, 0, index)
 	a.meet(s, out)
+	a.takes = true
+	a.inf.taken = append(a.inf.taken, taken{a.in[0], a.out})
+}
+
+// taken is a value and a part of it.
+type taken struct{ from, part *operand }
+
+// pinUnread keeps the order of what is in no part of a parameter that anything reads, as the rest of a mask made for longer sequences.
+func (inf *inference) pinUnread() {
+	reads := map[*operand]map[*atom]bool{}
+	for _, t := range slices.Backward(inf.taken) {
+		if reads[t.from] == nil {
+			reads[t.from] = map[*atom]bool{}
+		}
+		for _, a := range deep(t.part.flat()) {
+			if t.part.read || reads[t.part][a] {
+				reads[t.from][a] = true
+			}
+		}
+	}
+	for _, o := range inf.params() {
+		if reads[o] == nil || o.read {
+			continue
+		}
+		for _, a := range deep(o.flat()) {
+			if !reads[o][a] {
+				pinAll([]*atom{a}, "no operator uses it")
+			}
+		}
+	}
 }

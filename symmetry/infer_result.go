@@ -289,7 +289,7 @@ func (r *resultWriter) sites(b *atom) {
 	var sites []Site
 	for _, o := range r.inf.values {
 		rank := inferRules[o.op].site
-		if rank == siteNever || rank < best || !slices.Contains(deep(o.flat()), b) {
+		if rank == siteNever || rank < best || strings.Contains(o.name, between) || !slices.Contains(deep(o.flat()), b) {
 			continue
 		}
 		layout := r.layout(o)

@@ -41,6 +41,8 @@ type application struct {
 	node *inferNode
 	in   []*operand // nil where an optional input is absent
 	out  *operand
+	// takes says that the operator takes a part of its first input and reads nothing else of it.
+	takes bool
 }
 
 func (a *application) why(what string) string {

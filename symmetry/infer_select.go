@@ -198,7 +198,10 @@ func sameButOnes(before, after graph.Shape, axis int) (int, bool) {
 	return found, at == len(places) && !after[axis].IsOne()
 }
 
-// replay writes the selection, then what it looked through. The names of the values between cannot be those of others.
+// between stands in the names of values that are not in the graph, and so cannot be those of others.
+const between = "\x00"
+
+// replay writes the selection, then what it looked through.
 func (inf *inference) replay(n *inferNode, s *selection) []*inferNode {
 	var nodes []*inferNode
 	last := s.source
@@ -207,7 +210,7 @@ func (inf *inference) replay(n *inferNode, s *selection) []*inferNode {
 		inf.shapes[out] = graph.Value{Name: out, DType: inf.shapes[n.Input(0)].DType, Shape: shape}
 		nodes, last = append(nodes, node), out
 	}
-	between := func() string { return n.Outputs[0] + "\x00" + string(rune('0'+len(nodes))) }
+	next := func() string { return n.Outputs[0] + between + string(rune('0'+len(nodes))) }
 	with := func(shape graph.Shape, axis, extent int) graph.Shape {
 		out := slices.Clone(shape)
 		out[axis] = graph.Fixed(extent)
@@ -219,18 +222,18 @@ func (inf *inference) replay(n *inferNode, s *selection) []*inferNode {
 		ranges[i] = graph.Range{Step: 1, Len: -1}
 	}
 	ranges[s.sourceAxis] = graph.Range{First: s.first * s.per, Step: 1, Len: s.n * s.per}
-	add("Slice", with(source, s.sourceAxis, s.n*s.per), nil, ranges, between())
-	add("Reshape", with(s.split, s.splitAxis, s.n), nil, nil, between())
+	add("Slice", with(source, s.sourceAxis, s.n*s.per), nil, ranges, next())
+	add("Reshape", with(s.split, s.splitAxis, s.n), nil, nil, next())
 	for _, r := range s.rearrangements {
 		if r.perm == nil {
-			add("Reshape", with(r.shape, r.axis, s.n), nil, nil, between())
+			add("Reshape", with(r.shape, r.axis, s.n), nil, nil, next())
 			continue
 		}
 		perm := make([]int64, len(r.perm))
 		for i, p := range r.perm {
 			perm[i] = int64(p)
 		}
-		add("Transpose", with(r.shape, r.axis, s.n), graph.Attrs{"perm": perm}, nil, between())
+		add("Transpose", with(r.shape, r.axis, s.n), graph.Attrs{"perm": perm}, nil, next())
 	}
 	add("Reshape", inf.shapes[n.Outputs[0]].Shape, nil, nil, n.Outputs[0])
 	return nodes

@@ -69,6 +69,8 @@ var recurrentRules = map[string]inferRule{
 	"RNN":  {recurrent, siteNonlinearity},
 	"GRU":  {recurrent, siteNonlinearity},
 	"LSTM": {recurrent, siteNonlinearity},
+
+	sideBySide: {concat, siteNonlinearity},
 }
 
 // recurrent has the indices time, example, direction, input, gate, unit of the new state and unit of the old one, which is the same group. Gates and
