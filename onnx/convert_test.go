@@ -319,6 +319,7 @@ func TestShapesOfReshape(t *testing.T) {
 		{Name: "0", DataType: int32(pb.TensorProto_INT64), Int64Data: []int64{0}},
 		{Name: "1", DataType: int32(pb.TensorProto_INT64), Int64Data: []int64{1}},
 		integers("first", 0), integers("minus", -1), integers("six", 6), integers("two", 2),
+		integers("one", 1), integers("seven", 7), integers("numbers", 13, -5), integers("row", 1, 2), integers("places", 2, 1), integers("data", 0, 9, 9),
 	}
 	for name, tt := range map[string]struct {
 		nodes []*pb.NodeProto
@@ -335,6 +336,12 @@ func TestShapesOfReshape(t *testing.T) {
 		"Shape with start and end": {[]*pb.NodeProto{
 			node("Shape", list("x"), list("u"), attr("start", 0), attr("end", 1)),
 			node("Concat", list("u", "two", "six"), list("t"), attr("axis", 0)),
+		}, []int64{0, 2, 6}},
+		"Mod, Expand, Concat and ScatterND, as in shifted windows": {[]*pb.NodeProto{
+			node("Mod", list("numbers", "seven"), list("m")), node("Expand", list("m", "row"), list("e")),
+			node("Concat", list("e", "e"), list("both"), attr("axis", 0)), node("Slice", list("both", "first", "one"), list("r")),
+			node("Reshape", list("r", "two"), list("updates")), node("Unsqueeze", list("places", "one"), list("at")),
+			node("ScatterND", list("data", "at", "updates"), list("t")),
 		}, []int64{0, 2, 6}},
 	} {
 		t.Run(name, func(t *testing.T) {
