@@ -13,7 +13,9 @@ type definition struct {
 	name string
 	// title and source, the section or figure of the paper; claim, what the paper says of it.
 	title, source, claim string
-	// needs are restrictions of its own on specs.
+	// lists are the fields of a spec that hold what it is about; those of other experiments are refused.
+	lists []string
+	// check has restrictions of its own on specs.
 	check func(s *Spec) error
 	// plan adds its tasks.
 	plan func(p *planner) error

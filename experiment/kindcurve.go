@@ -176,6 +176,11 @@ func (c *Curve) Barriers() SplitBarrier {
 
 // check finds a curve that cannot be one.
 func (c *Curve) check() error {
+	for i := 1; i < len(c.Points); i++ {
+		if !(c.Points[i-1].Lambda < c.Points[i].Lambda) {
+			return fmt.Errorf("experiment: a curve whose λ do not ascend")
+		}
+	}
 	if len(c.Points) < 2 || c.Points[0].Lambda != 0 || c.Points[len(c.Points)-1].Lambda != 1 {
 		return fmt.Errorf("experiment: a curve of %d points that does not go from 0 to 1", len(c.Points))
 	}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/experiment/task"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/tensor"
@@ -65,7 +67,7 @@ func (l *Lab) runTrain(ctx context.Context, job *task.Job) error {
 		return model.Save(context.WithoutCancel(ctx), path, p, &cfg, nil)
 	}
 	snapshot := filepath.Join(job.Scratch, "snapshot.safetensors")
-	resume, err := resumable(snapshot)
+	resume, err := resumable(job.Scratch, snapshot, o.Checkpoints)
 	if err != nil {
 		return err
 	}
@@ -95,7 +97,8 @@ func (l *Lab) runTrain(ctx context.Context, job *task.Job) error {
 		return err
 	}
 	for _, epoch := range o.Checkpoints {
-		if err := os.Rename(filepath.Join(job.Scratch, epochFile(epoch)), job.Path(epochFile(epoch))); err != nil {
+		// A copy, since what is in the artifact's folder is lost if the disk is full or the run killed before the artifact is in its place.
+		if err := copyFile(job.Path(epochFile(epoch)), filepath.Join(job.Scratch, epochFile(epoch))); err != nil {
 			return err
 		}
 	}
@@ -105,8 +108,8 @@ func (l *Lab) runTrain(ctx context.Context, job *task.Job) error {
 	return job.WriteResult(Trained{History: r.History, Steps: r.Steps, Samples: data.Len()})
 }
 
-// resumable reads the state that an interrupted training left, if it did. One that cannot be read is no loss but of time.
-func resumable(path string) (*train.Snapshot, error) {
+// resumable reads the state that an interrupted training left, if it did. One that cannot be read, or that lacks a network on the way, is no loss but of time.
+func resumable(scratch, path string, checkpoints []int) (*train.Snapshot, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -114,7 +117,21 @@ func resumable(path string) (*train.Snapshot, error) {
 	if err != nil {
 		return nil, os.Remove(path)
 	}
+	for _, epoch := range checkpoints {
+		if _, err := os.Stat(filepath.Join(scratch, epochFile(epoch))); epoch <= len(s.History) && err != nil {
+			return nil, os.Remove(path)
+		}
+	}
 	return s, nil
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return checkpoint.WriteFile(to, func(w io.Writer) error { _, err := io.Copy(w, in); return err })
 }
 
 // trainWork is the number of floating-point operations of a training, forward and backward.

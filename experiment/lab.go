@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/rebasin/rebasin/dataset"
@@ -54,9 +55,17 @@ type Lab struct {
 	Sources map[string]string
 
 	mu      sync.Mutex
-	sets    map[string]*opened
+	sets    map[setID]*opened
 	digests map[string]string
 	kinds   map[string]*task.Kind
+}
+
+// setID is what data sets in memory are told apart by.
+type setID struct {
+	name      string
+	normalize bool
+	resize    int
+	split     dataset.Split
 }
 
 // opened is a data set that is read once.
@@ -76,10 +85,10 @@ func (l *Lab) path(name string) string {
 
 // open reads a split of the data, once for each way of reading it.
 func (l *Lab) open(ctx context.Context, d Data, split dataset.Split) (*dataset.Set, error) {
-	id := fmt.Sprint(d.Name, d.Normalize, d.Resize, split)
+	id := setID{d.Name, d.Normalize, d.Resize, split}
 	l.mu.Lock()
 	if l.sets == nil {
-		l.sets = map[string]*opened{}
+		l.sets = map[setID]*opened{}
 	}
 	o := l.sets[id]
 	if o == nil {
@@ -107,6 +116,22 @@ func (l *Lab) open(ctx context.Context, d Data, split dataset.Split) (*dataset.S
 		return nil, fmt.Errorf("experiment: data %q has no samples", d.Name)
 	}
 	return o.set, o.err
+}
+
+// look opens both parts of the data, and finds out whether they belong together.
+func (l *Lab) look(ctx context.Context, d Data) error {
+	test, err := l.open(ctx, d, dataset.Test)
+	if err != nil {
+		return err
+	}
+	train, err := l.open(ctx, d, dataset.Train)
+	if err != nil {
+		return err
+	}
+	if train.Classes() != test.Classes() || !slices.Equal(train.Shape(), test.Shape()) {
+		return fmt.Errorf("experiment: data %q: training data is %v of %d classes, test data %v of %d", d.Name, train.Shape(), train.Classes(), test.Shape(), test.Classes())
+	}
+	return nil
 }
 
 // training is the part of the training data that networks are trained on.
@@ -165,14 +190,22 @@ func (l *Lab) identify(ctx context.Context, d Data) (Data, error) {
 // digest is the hash of a file, or of the names and contents of all files in a folder, in order.
 func digest(ctx context.Context, path string) (string, error) {
 	h := sha256.New()
-	err := filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
+	path, err := filepath.EvalSymlinks(path) // a walk does not begin at a link
+	if err != nil {
+		return "", fmt.Errorf("experiment: data: %w", err)
+	}
+	err = filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if e.IsDir() {
+		info, err := os.Stat(p)
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() { // a folder, or something that holds no images
 			return nil
 		}
 		name, err := filepath.Rel(path, p)

@@ -18,7 +18,7 @@ const (
 // evaluate plans the full measurement of a network, or of several that predict together.
 func (p *planner) evaluate(c *Case, what string, models ...*task.Task) (*task.Task, error) {
 	const topK = 5
-	return p.Tasks.Add(p.lab.kind("evaluate"), "evaluate "+c.Name+", "+what,
+	return p.add("evaluate", "evaluate "+c.Name+", "+what,
 		evaluateOptions{Network: c.Network, Data: c.Data, Samples: p.Spec.Samples, K: topK}, models...)
 }
 
@@ -28,7 +28,13 @@ func mergeMany() *definition {
 	return &definition{
 		name: "merge-many", title: "Merging many networks", source: "appendix A.8 (algorithm 3, table 3, figure 13)",
 		claim: "More than two networks merge into one whose loss on test data is below that of those it is made from.",
+		lists: []string{"cases", "models"},
 		check: func(s *Spec) error {
+			for _, c := range s.Cases {
+				if len(c.Repairs) > 0 {
+					return fmt.Errorf("experiment: case %q: merge-many repairs no statistics", c.Name)
+				}
+			}
 			if len(s.Models) != 2 {
 				return errors.New("experiment: merge-many: models are two numbers: of networks trained on all data, and of networks each trained on a random half")
 			}
@@ -106,7 +112,7 @@ func (p *planner) many(c *Case, repeat, n int, halves bool) error {
 		p.want(t, r)
 	}
 	for _, method := range []string{MergeAverage, MergeMany, MergePairwise, MergeCycle} {
-		t, err := p.Tasks.Add(p.lab.kind("merge"), fmt.Sprintf("merge %s, %s, repeat %d, %s", c.Name, series, repeat, method),
+		t, err := p.add("merge", fmt.Sprintf("merge %s, %s, repeat %d, %s", c.Name, series, repeat, method),
 			mergeOptions{Network: c.Network, Data: c.Data, Method: method, Seed: uint64(repeat)}, models...)
 		if err != nil {
 			return err
@@ -139,7 +145,7 @@ func splitData() *definition {
 	return &definition{
 		name: "split-data", title: "Networks trained on disjoint, biased parts of the data", source: "section 5.4, figures 5, 10 and 11",
 		claim: "Two networks trained on disjoint parts of a data set with different shares of its classes merge into one with a lower test loss than either.",
-		check: needCases,
+		lists: []string{"cases"}, check: needCases,
 		plan: func(p *planner) error {
 			for i := range p.Spec.Cases {
 				for pair := range p.Spec.Pairs {
@@ -219,7 +225,7 @@ func (p *planner) split(c *Case, pair int) error {
 			if repair != "" {
 				o.RepairSamples, o.Augment = p.Spec.RepairSamples, c.Training.Augment
 			}
-			t, err := p.Tasks.Add(p.lab.kind("merge"), fmt.Sprintf("merge %s, pair %d, %s %s", c.Name, pair, method, repair), o, needs...)
+			t, err := p.add("merge", fmt.Sprintf("merge %s, pair %d, %s %s", c.Name, pair, method, repair), o, needs...)
 			if err != nil {
 				return err
 			}

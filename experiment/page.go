@@ -2,13 +2,15 @@ package experiment
 
 import (
 	"bytes"
-	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/landscape"
 	"github.com/rebasin/rebasin/report"
@@ -21,8 +23,11 @@ const ReportFile = "report.html"
 // files, the page first.
 func WriteReport(dir string, runs []*Finished) ([]string, error) {
 	doc := report.Document{Title: "Experiments", Summary: summaryText}
-	if len(runs) == 1 {
-		doc.Title = find(runs[0].Spec.Experiment).title
+	if len(runs) == 0 {
+		return nil, errors.New("experiment: there is no run to report")
+	}
+	if d := find(runs[0].Spec.Experiment); len(runs) == 1 && d != nil {
+		doc.Title = d.title
 	}
 	files := []string{filepath.Join(dir, ReportFile)}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -32,6 +37,9 @@ func WriteReport(dir string, runs []*Finished) ([]string, error) {
 		section, err := r.section()
 		if err != nil {
 			return nil, fmt.Errorf("run %q: %w", r.Spec.Name, err)
+		}
+		if slices.ContainsFunc(doc.Sections, func(s report.Section) bool { return s.ID == section.ID }) {
+			section.ID = "" // as of the names a.b and a-b; the page chooses one
 		}
 		doc.Sections = append(doc.Sections, *section)
 		for i, fig := range section.Figures {
@@ -95,7 +103,7 @@ func (f *Finished) section() (*report.Section, error) {
 		Claims:  []report.Claim{{Text: d.claim, Source: d.source, Outcome: s.Verdict.outcome(), Verdict: s.Verdict.Why, Rule: s.Verdict.Rule}},
 		Command: f.command(), Comparisons: s.Comparisons, Notes: s.Notes, Meta: f.meta(),
 	}
-	if d.figures != nil {
+	if d.figures != nil && len(f.Records) > 0 {
 		if out.Figures, err = d.figures(f); err != nil {
 			return nil, err
 		}
@@ -126,14 +134,49 @@ func (v *Verdict) outcome() report.Outcome {
 	return report.Undecided
 }
 
-// command is what makes a run again.
+// command is what makes a run again: of a preset, if the spec is that but for what flags say, or else of a file.
 func (f *Finished) command() string {
+	command := fmt.Sprintf("rebasin experiment run %s.yaml", f.Spec.Name)
 	for _, preset := range Presets() {
-		if f.Spec.Name == f.Spec.Experiment+"-"+preset {
-			return fmt.Sprintf("rebasin experiment run %s --preset %s", f.Spec.Experiment, preset)
+		s, err := Preset(f.Spec.Experiment, preset)
+		if err != nil || s.Name != f.Spec.Name {
+			continue
+		}
+		flags := ""
+		if s = s.withDefaults(); s.Pairs != f.Spec.Pairs {
+			flags += fmt.Sprintf(" --pairs %d", f.Spec.Pairs)
+		}
+		if s.FirstSeed != f.Spec.FirstSeed {
+			flags += fmt.Sprintf(" --seed %d", f.Spec.FirstSeed)
+		}
+		if f.isBut(s) {
+			command = fmt.Sprintf("rebasin experiment run %s --preset %s%s", f.Spec.Experiment, preset, flags)
 		}
 	}
-	return fmt.Sprintf("rebasin experiment run %s.yaml", f.Spec.Name)
+	var named []string
+	for i := range f.Spec.Cases {
+		if d := f.Spec.Cases[i].Data; d.Digest != "" && !dataset.IsPath(d.Name) && !slices.Contains(named, d.Name) {
+			named = append(named, d.Name)
+			command += fmt.Sprintf(" --source %s=PATH", d.Name)
+		}
+	}
+	return command
+}
+
+// isBut tells whether the run is of a spec, but for pairs, the first seed, where data was found, and cases that were not run.
+func (f *Finished) isBut(s Spec) bool {
+	run := f.Spec
+	run.Pairs, run.FirstSeed = s.Pairs, s.FirstSeed
+	run.Cases = slices.Clone(run.Cases)
+	for i := range run.Cases {
+		run.Cases[i].Data.Digest = ""
+	}
+	s.Cases = slices.DeleteFunc(slices.Clone(s.Cases), func(c Case) bool {
+		return slices.ContainsFunc(f.NotRun, func(n NotRun) bool { return n.Case == c.Name })
+	})
+	a, errA := json.Marshal(run)
+	b, errB := json.Marshal(s)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // meta says what a run was.
@@ -204,13 +247,23 @@ func curveFigures(f *Finished) ([]*report.Figure, error) {
 				Title:   title,
 				Caption: fmt.Sprintf("Mixtures of A and B %s. Means over %d pairs; bands are one standard error. Solid lines are test data, dashed lines training data.", what, f.Spec.Pairs),
 			}, curves)
-			if err != nil {
+			if out, err = withFigure(out, fig, err); err != nil {
 				return nil, err
 			}
-			out = append(out, fig)
 		}
 	}
 	return out, nil
+}
+
+// withFigure appends a figure, unless there is nothing finite to draw in it.
+func withFigure(figures []*report.Figure, fig *report.Figure, err error) ([]*report.Figure, error) {
+	if errors.Is(err, report.ErrNothing) {
+		return figures, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append(figures, fig), nil
 }
 
 // barriersOf are the barriers of the test loss of all pairs.
@@ -252,7 +305,6 @@ func onsetFigures(f *Finished) ([]*report.Figure, error) {
 				p.Series = append(p.Series, s)
 			}
 		}
-		p.Ticks = nil
 		for _, e := range f.Spec.Epochs {
 			p.Ticks = append(p.Ticks, float64(e))
 		}
@@ -261,12 +313,18 @@ func onsetFigures(f *Finished) ([]*report.Figure, error) {
 	return oneFigure("Barrier by time of training", "The barrier between networks that were trained for some epochs: means and standard errors over pairs, with each pair as a point.", panels)
 }
 
+// oneFigure has the panels that have something finite to draw, and is none if there are none.
 func oneFigure(title, caption string, panels []report.SeriesPanel) ([]*report.Figure, error) {
-	fig, err := report.SeriesFigure(report.SeriesOptions{Title: title, Caption: caption}, panels...)
-	if err != nil {
-		return nil, err
+	drawn := slices.DeleteFunc(panels, func(p report.SeriesPanel) bool {
+		return !slices.ContainsFunc(p.Series, func(s report.Series) bool {
+			return slices.ContainsFunc(s.Samples, func(x report.Sample) bool { return newStat(x.Y).finite() })
+		})
+	})
+	if len(drawn) == 0 {
+		return nil, nil
 	}
-	return []*report.Figure{fig}, nil
+	fig, err := report.SeriesFigure(report.SeriesOptions{Title: title, Caption: caption}, drawn...)
+	return withFigure(nil, fig, err)
 }
 
 // shownRepairs are for each method of a series the repair that has the least mean barrier on training data, and for networks as they are none.
@@ -274,7 +332,7 @@ func shownRepairs(ways []*way, series string) map[string]string {
 	sums, out := map[[2]string]float64{}, map[string]string{}
 	for _, w := range ways {
 		if w.series == series {
-			sums[[2]string{w.method, w.repair}] += w.trainBarrier.mean
+			sums[[2]string{w.method, w.repair}] += w.trainBarrier.order()
 		}
 	}
 	for _, w := range ways {
@@ -297,7 +355,9 @@ func widthFigures(f *Finished) ([]*report.Figure, error) {
 		return nil, err
 	}
 	var barriers, accuracies []report.SeriesPanel
-	for _, series := range seriesOf(ways) {
+	names := seriesOf(ways) // in the order of the records
+	slices.SortStableFunc(ways, byX)
+	for _, series := range names {
 		shown := shownRepairs(ways, series)
 		b := report.SeriesPanel{Title: series, XLabel: "width multiplier", YLabel: "barrier of the test loss", LogX: true}
 		a := report.SeriesPanel{Title: series, XLabel: "width multiplier", YLabel: "accuracy on test data, %", LogX: true, Limit: 100}
@@ -366,15 +426,13 @@ func failuresFigures(f *Finished) ([]*report.Figure, error) {
 		}
 		m.Values, ends.Values = append(m.Values, values), append(ends.Values, accuracy)
 	}
-	first, err := report.MapFigure(report.MapOptions{Title: "Barrier by optimiser and learning rate", Caption: "Means over pairs, with one standard error below. Rates that were not tried are crossed out."}, m)
+	fig, err := report.MapFigure(report.MapOptions{Title: "Barrier by optimiser and learning rate", Caption: "Means over pairs, with one standard error below. Rates that were not tried are crossed out."}, m)
+	out, err := withFigure(nil, fig, err)
 	if err != nil {
 		return nil, err
 	}
-	second, err := report.MapFigure(report.MapOptions{Title: "Accuracy of the ends", Caption: "Networks that are hardly trained say little about barriers.", Scale: report.ScaleLinear}, ends)
-	if err != nil {
-		return nil, err
-	}
-	return []*report.Figure{first, second}, nil
+	fig, err = report.MapFigure(report.MapOptions{Title: "Accuracy of the ends", Caption: "Networks that are hardly trained say little about barriers.", Scale: report.ScaleLinear}, ends)
+	return withFigure(out, fig, err)
 }
 
 // matchersFigures has the loss at the midpoint of every method.
@@ -448,10 +506,9 @@ func evaluationFigures(f *Finished) ([]*report.Figure, error) {
 		fig, err := report.CalibrationFigure(report.CalibrationOptions{
 			Title: "Calibration: " + title, Caption: "Accuracy of test samples by the confidence of the network, in 15 bins, all repeats together.",
 		}, reliable)
-		if err != nil {
+		if calibrations, err = withFigure(calibrations, fig, err); err != nil {
 			return nil, err
 		}
-		calibrations = append(calibrations, fig)
 	}
 	out, err := oneFigure("Test loss of merged networks and others", "Means and standard errors, with each network as a point.", panels)
 	return append(out, calibrations...), err
@@ -597,6 +654,6 @@ func (r DecisionRegion) at(x1, x2 float64) bool {
 		return false
 	}
 	cell := func(x float64) int { return min(max(int((x+1)/2*float64(n)), 0), n-1) }
-	row := r[n-1-cell(x2)]
-	return cmp.Compare(row[cell(x1)], '1') == 0
+	row, i := r[n-1-cell(x2)], cell(x1)
+	return i < len(row) && row[i] == '1'
 }

@@ -31,7 +31,7 @@ func interpolation() *definition {
 		summarise: summariseInterpolation, figures: curveFigures,
 		name: "interpolation", title: "Linear mode connectivity after alignment", source: "section 5.2, figure 2",
 		claim: "Networks that were trained apart are linearly connected, without a barrier of the loss, once the units of one are in the order of the other's.",
-		check: needCases, plan: planWays,
+		lists: []string{"cases"}, check: needCases, plan: planWays,
 		presets: map[string]func() Spec{
 			Smoke: spec(Spec{
 				Cases: []Case{smokeCase()}, Pairs: 2, Points: 3, Samples: 500, Steps: 5,
@@ -82,6 +82,7 @@ func onset() *definition {
 		summarise: summariseOnset, figures: onsetFigures,
 		name: "onset", title: "When in training does connectivity begin?", source: "section 5.1, figure 3",
 		claim: "Networks are not connected after weight matching when they are initialised; the barrier vanishes in the course of training.",
+		lists: []string{"cases", "epochs"},
 		check: func(s *Spec) error {
 			if len(s.Epochs) == 0 {
 				return fmt.Errorf("experiment: onset: epochs to measure at are needed")
@@ -162,6 +163,7 @@ func width() *definition {
 		summarise: summariseWidth, figures: widthFigures,
 		name: "width", title: "Wider networks have lower barriers", source: "section 5.3, figure 4",
 		claim: "The barrier after alignment falls as networks of one architecture get wider.",
+		lists: []string{"cases"},
 		check: func(s *Spec) error {
 			for _, c := range s.Cases {
 				if c.Series == "" || c.X <= 0 {
@@ -246,7 +248,7 @@ func failures() *definition {
 		summarise: summariseFailures, figures: failuresFigures,
 		name: "failures", title: "Where alignment fails", source: "appendix A.1",
 		claim: "Linear mode connectivity depends on training: it fails on MNIST when the learning rate of SGD is too low or that of Adam too high, and for VGG on MNIST.",
-		check: needCases, plan: planWays,
+		lists: []string{"cases"}, check: needCases, plan: planWays,
 		presets: map[string]func() Spec{
 			Smoke: spec(Spec{Cases: grid(smokeCase(), map[string][]float64{"sgd": {.1}, "adam": {1e-3, 1e-2}}, "sgd", "adam"), Pairs: 2, Points: 3, Samples: 500}),
 			Laptop: spec(Spec{
@@ -277,7 +279,7 @@ func matchers() *definition {
 		summarise: summariseMatchers, figures: matchersFigures,
 		name: "matchers", title: "Which way of aligning, and at what price?", source: "section 3; beyond the paper",
 		claim: "A choice between alignments by their loss on held-out training data is as good as the best single one on every pair.",
-		check: needCases, plan: planWays,
+		lists: []string{"cases"}, check: needCases, plan: planWays,
 		presets: map[string]func() Spec{
 			Smoke: spec(Spec{Cases: []Case{smokeCase()}, Pairs: 2, Points: 3, Samples: 500, Steps: 5}),
 			Laptop: spec(Spec{

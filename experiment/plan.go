@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/experiment/task"
@@ -46,7 +47,7 @@ func (l *Lab) Plan(ctx context.Context, s Spec) (*Plan, error) {
 	for _, c := range p.Spec.Cases {
 		var err error
 		if c.Data, err = l.identify(ctx, c.Data); err == nil {
-			_, err = l.open(ctx, c.Data, dataset.Test)
+			err = l.look(ctx, c.Data)
 		}
 		if missing := (*dataset.NotFoundError)(nil); errors.As(err, &missing) {
 			p.NotRun = append(p.NotRun, NotRun{c.Name, fmt.Sprintf("the data set %s is not here", c.Data.Name)})
@@ -65,6 +66,18 @@ func (l *Lab) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		return nil, err
 	}
 	return p.Plan, nil
+}
+
+// maxTasks bounds a plan, far above the paper's and below what fills memories.
+const maxTasks = 100000
+
+// add adds a task of a kind.
+func (p *planner) add(kind, label string, options any, needs ...*task.Task) (*task.Task, error) {
+	t, err := p.Tasks.Add(p.lab.kind(kind), strings.TrimSpace(label), options, needs...)
+	if err == nil && p.Tasks.Len() > maxTasks {
+		err = fmt.Errorf("experiment: this is more than %d tasks", maxTasks)
+	}
+	return t, err
 }
 
 // want records the result of a task.
@@ -100,7 +113,7 @@ func (p *planner) train(c *Case, seed uint64, part Part, checkpoints []int) (*ta
 	if part != (Part{}) {
 		label += fmt.Sprintf(", part %d", part.Index)
 	}
-	return p.Tasks.Add(p.lab.kind("train"), label, trainOptions{
+	return p.add("train", label, trainOptions{
 		Network: c.Network, Data: c.Data, Part: part, Training: cfg, Checkpoints: checkpoints,
 	})
 }
@@ -149,7 +162,7 @@ func (p *planner) match(c *Case, method string, pair, epoch int, models []*task.
 	if epoch > 0 {
 		label += fmt.Sprintf(", epoch %d", epoch)
 	}
-	return p.Tasks.Add(p.lab.kind("match"), label, o, models...)
+	return p.add("match", label, o, models...)
 }
 
 // curve plans the measurement of the way between two networks.
@@ -169,7 +182,7 @@ func (p *planner) curve(c *Case, method, repair string, pair, epoch int, models 
 	if epoch > 0 {
 		label += fmt.Sprintf(", epoch %d", epoch)
 	}
-	return p.Tasks.Add(p.lab.kind("curve"), label, o, needs...)
+	return p.add("curve", label, o, needs...)
 }
 
 // ways plans alignments by all methods, and curves with all repairs, of one pair at one epoch (0 is the end).

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/experiment/task"
@@ -35,6 +36,10 @@ func Run(ctx context.Context, store *task.Store, dir string, p *Plan, opt task.E
 	if err := os.MkdirAll(run, 0o755); err != nil {
 		return nil, err
 	}
+	// Records of another plan of this name would be taken for this one's. What they were made of stays in the store until it is cleaned.
+	if err := os.Remove(filepath.Join(run, recordsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	spec, err := p.Spec.YAML()
 	if err != nil {
 		return nil, err
@@ -43,10 +48,6 @@ func Run(ctx context.Context, store *task.Store, dir string, p *Plan, opt task.E
 		return nil, err
 	}
 	if err := writeKeys(run, p); err != nil {
-		return nil, err
-	}
-	// Records of another plan of this name would be taken for this one's.
-	if err := os.Remove(filepath.Join(run, recordsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := store.Execute(ctx, p.Tasks, p.Wanted(), opt); err != nil {
@@ -59,6 +60,25 @@ func Run(ctx context.Context, store *task.Store, dir string, p *Plan, opt task.E
 	return records, writeRun(store, run, p, records)
 }
 
+// Replaces tells whether the folder of a plan's run has records that are not those of the plan.
+func (p *Plan) Replaces(dir string) bool {
+	run := RunDir(dir, p.Spec.Name)
+	if _, err := os.Stat(filepath.Join(run, recordsFile)); err != nil {
+		return false
+	}
+	keys, err := runKeys(run)
+	return err == nil && !slices.Equal(keys, p.keys())
+}
+
+// keys are those of all tasks, in order.
+func (p *Plan) keys() []string {
+	keys := []string{}
+	for _, t := range p.Tasks.Tasks() {
+		keys = append(keys, t.Key)
+	}
+	return keys
+}
+
 // writeWhole writes a small file, whole or not at all.
 func writeWhole(path string, content []byte) error {
 	return checkpoint.WriteFile(path, func(w io.Writer) error { _, err := w.Write(content); return err })
@@ -66,11 +86,7 @@ func writeWhole(path string, content []byte) error {
 
 // writeKeys notes the keys of all artifacts of a run, those that other runs share among them.
 func writeKeys(run string, p *Plan) error {
-	keys := []string{}
-	for _, t := range p.Tasks.Tasks() {
-		keys = append(keys, t.Key)
-	}
-	text, err := json.MarshalIndent(keys, "", " ")
+	text, err := json.MarshalIndent(p.keys(), "", " ")
 	if err != nil {
 		return err
 	}
@@ -119,7 +135,7 @@ func writeRun(store *task.Store, run string, p *Plan, records []Record) error {
 	if err := writeWhole(filepath.Join(run, recordsFile), text.Bytes()); err != nil {
 		return err
 	}
-	notRun, err := json.MarshalIndent(p.NotRun, "", " ")
+	notRun, err := json.MarshalIndent(slices.Concat([]NotRun{}, p.NotRun), "", " ")
 	if err != nil {
 		return err
 	}
@@ -164,6 +180,9 @@ func writeSeconds(store *task.Store, run string, p *Plan) error {
 		seconds[e.task.Key] = text
 	}
 	if len(seconds) == 0 {
+		if err := os.Remove(filepath.Join(run, secondsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		return nil
 	}
 	text, err := json.MarshalIndent(seconds, "", " ")
@@ -211,6 +230,9 @@ func ReadRun(run string) (*Finished, error) {
 		if err := d.Decode(&r); err != nil {
 			return nil, fmt.Errorf("%q: record %d: %w", filepath.Join(run, recordsFile), len(f.Records)+1, err)
 		}
+		if r.Pair < 0 || r.Pair >= maxPairs {
+			return nil, fmt.Errorf("%q: record %d: pair %d is not from 0 to %d", filepath.Join(run, recordsFile), len(f.Records)+1, r.Pair, maxPairs-1)
+		}
 		f.Records = append(f.Records, r)
 	}
 	for name, into := range map[string]any{notRunFile: &f.NotRun, timesFile: &f.Times, secondsFile: &f.Seconds} {
@@ -236,7 +258,7 @@ func RunNames(dir string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() && folderName.MatchString(e.Name()) {
+		if e.IsDir() && isFolderName(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}

@@ -9,10 +9,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 
 	"github.com/rebasin/rebasin/dataset"
+	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/train"
 	"github.com/rebasin/rebasin/zoo"
@@ -37,7 +40,7 @@ type Spec struct {
 	Steps   int `json:"steps,omitempty"`
 	// RepairSamples of training data are what statistics are repaired on.
 	RepairSamples int `json:"repair_samples,omitempty"`
-	// Epochs at which onset measures; the last one must be that of each case's training.
+	// Epochs at which onset measures, of those of the training of every case.
 	Epochs []int `json:"epochs,omitempty"`
 	// Models is how many networks merge-many merges: on all data, and on random halves of it.
 	Models []int `json:"models,omitempty"`
@@ -63,8 +66,8 @@ type Case struct {
 	X      float64 `json:"x,omitempty"`
 }
 
-// maxSpec bounds the size of a file, in bytes.
-const maxSpec = 1 << 20
+// maxSpec bounds the size of a file, in bytes: some hundred cases. The time of the YAML reader may be the square of it.
+const maxSpec = 1 << 17
 
 // ReadSpec reads an experiment from YAML, whose fields are those of [Spec] as JSON has them. Unknown fields and what makes no sense are errors.
 func ReadSpec(r io.Reader) (*Spec, error) {
@@ -95,7 +98,11 @@ func readSpec(r io.Reader) (*Spec, error) {
 	d := json.NewDecoder(bytes.NewReader(asJSON))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
-		return nil, fmt.Errorf("experiment: %s", strings.TrimPrefix(err.Error(), "json: "))
+		hint := ""
+		if strings.Contains(err.Error(), "string into") && strings.Contains(err.Error(), "of type float64") {
+			hint = "; a number is written as 0.001, not as 1e-3"
+		}
+		return nil, fmt.Errorf("experiment: %s%s", strings.TrimPrefix(err.Error(), "json: "), hint)
 	}
 	return &s, nil
 }
@@ -103,10 +110,16 @@ func readSpec(r io.Reader) (*Spec, error) {
 // screen refuses what makes a small file large or slow to read: aliases, and nesting deeper than a spec can have.
 func screen(text []byte) error {
 	const deepest = 64
+	open := 0
 	for i, line := range strings.Split(string(text), "\n") {
 		content := strings.TrimLeft(line, " ")
-		if len(line)-len(content) > deepest || strings.Count(line, "[")+strings.Count(line, "{") > deepest {
+		// Brackets in quotes count, too: names have few.
+		open = max(0, open+strings.Count(line, "[")+strings.Count(line, "{")-strings.Count(line, "]")-strings.Count(line, "}"))
+		if len(line)-len(content) > deepest || strings.Count(line, "[")+strings.Count(line, "{") > deepest || open > deepest {
 			return fmt.Errorf("experiment: line %d is nested too deep", i+1)
+		}
+		if line == "---" && i > 0 || strings.HasPrefix(line, "--- ") && i > 0 {
+			return fmt.Errorf("experiment: line %d: a file has one experiment", i+1)
 		}
 		if alias.MatchString(content) {
 			return fmt.Errorf("experiment: line %d: anchors and aliases are not read", i+1)
@@ -144,8 +157,9 @@ func (s *Spec) Check() error {
 	if def == nil {
 		return fmt.Errorf("experiment: there is no experiment %q; there are %s", s.Experiment, strings.Join(Experiments(), ", "))
 	}
-	if s.Name != "" && !folderName.MatchString(s.Name) {
-		return fmt.Errorf("experiment: name %q: a name has up to 64 letters, digits, dots, dashes and underscores", s.Name)
+	if s.Name != "" && !isFolderName(s.Name) {
+		return fmt.Errorf("experiment: name %q: a name has up to 64 letters, digits, dots, dashes and underscores, begins with a letter or digit and does not end with a dot; "+
+			"some, as con and nul, are devices of Windows", s.Name)
 	}
 	for _, n := range []struct {
 		field             string
@@ -162,10 +176,17 @@ func (s *Spec) Check() error {
 			return fmt.Errorf("experiment: %s: %d is not from %d to %d", n.field, n.value, n.least, n.top)
 		}
 	}
+	if s.Points != 0 && (s.Points < 3 || s.Points%2 == 0) {
+		return fmt.Errorf("experiment: points: %d: an odd number is needed, for one of them to be the midpoint, and at least 3", s.Points)
+	}
 	for _, m := range s.Methods {
 		if !slices.Contains(Methods(), m) {
 			return fmt.Errorf("experiment: methods: there is no method %q; there are %s", m, strings.Join(Methods(), ", "))
 		}
+	}
+	// What stands twice would count twice, and make errors look smaller than they are.
+	if m, twice := repeated(s.Methods); twice {
+		return fmt.Errorf("experiment: methods: %q is there twice", m)
 	}
 	for _, n := range s.Models {
 		if n < 2 || n > maxModels {
@@ -175,10 +196,13 @@ func (s *Spec) Check() error {
 	if err := s.checkCases(); err != nil {
 		return err
 	}
-	for _, n := range slices.Concat(s.Networks, s.Timed) {
-		if _, err := zoo.Build(n.Config); err != nil {
-			return fmt.Errorf("experiment: network %q: %w", n.Name, err)
+	for _, list := range [][]MatchNetwork{s.Networks, s.Timed} {
+		if err := checkNetworks(list); err != nil {
+			return err
 		}
+	}
+	if err := s.checkUsed(def); err != nil {
+		return err
 	}
 	if def.check != nil {
 		return def.check(s)
@@ -186,14 +210,103 @@ func (s *Spec) Check() error {
 	return nil
 }
 
+func checkNetworks(list []MatchNetwork) error {
+	var names []string
+	for i, n := range list {
+		if err := checkTitle(n.Name); err != nil {
+			return fmt.Errorf("experiment: network %d: %w", i+1, err)
+		}
+		names = append(names, n.Name)
+		g, err := zoo.Build(n.Config)
+		if err == nil {
+			err = checkSize(g)
+		}
+		if err != nil {
+			return fmt.Errorf("experiment: network %q: %w", n.Name, err)
+		}
+	}
+	if n, twice := repeated(names); twice {
+		return fmt.Errorf("experiment: network %q is there twice", n)
+	}
+	return nil
+}
+
+// checkUsed finds lists of a spec that its experiment does not look at.
+func (s *Spec) checkUsed(def *definition) error {
+	for _, list := range []struct {
+		field string
+		n     int
+	}{{"cases", len(s.Cases)}, {"epochs", len(s.Epochs)}, {"models", len(s.Models)}, {"networks", len(s.Networks)}, {"timed", len(s.Timed)}} {
+		if list.n > 0 && !slices.Contains(def.lists, list.field) {
+			return fmt.Errorf("experiment: %s is no field of %s", list.field, def.name)
+		}
+	}
+	return nil
+}
+
+// repeated finds a value that stands in a list twice.
+func repeated[T comparable](list []T) (value T, found bool) {
+	for i, v := range list {
+		if slices.Contains(list[:i], v) {
+			return v, true
+		}
+	}
+	return value, false
+}
+
+// maxTitle bounds the bytes of the name of a case or network.
+const maxTitle = 120
+
+// checkTitle finds names that cannot be printed in a table.
+func checkTitle(name string) error {
+	switch {
+	case name == "":
+		return errors.New("it has no name")
+	case len(name) > maxTitle:
+		return fmt.Errorf("its name is longer than %d bytes", maxTitle)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("its name %q has characters that cannot be printed", name)
+	}
+	return nil
+}
+
+// maxParameters bounds networks, in parameters: four times those of the paper's widest ResNet20.
+const maxParameters = 1 << 30
+
+// checkSize refuses networks that no memory holds, before any of it is asked for.
+func checkSize(g *graph.Graph) error {
+	total := 0.0
+	for _, p := range g.Params {
+		n := 1.0
+		for _, d := range p.Shape {
+			n *= float64(d.Size)
+		}
+		total += n
+	}
+	if total > maxParameters {
+		return fmt.Errorf("it has %.3g parameters, at most %d are trained or matched", total, maxParameters)
+	}
+	return nil
+}
+
+// device names are taken on Windows, with any ending.
+var device = regexp.MustCompile(`(?i)^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)`)
+
+// isFolderName tells what a run may be called on any system.
+func isFolderName(name string) bool {
+	return folderName.MatchString(name) && !strings.HasSuffix(name, ".") && !device.MatchString(name)
+}
+
 func (s *Spec) checkCases() error {
-	names := map[string]bool{}
+	names, places := map[string]bool{}, map[string]string{}
 	for i := range s.Cases {
 		c := &s.Cases[i]
 		where := fmt.Sprintf("experiment: case %q", c.Name)
 		switch {
-		case c.Name == "":
-			return fmt.Errorf("experiment: case %d has no name", i+1)
+		case checkTitle(c.Name) != nil:
+			return fmt.Errorf("experiment: case %d: %w", i+1, checkTitle(c.Name))
+		case c.Series != "" && checkTitle(c.Series) != nil:
+			return fmt.Errorf("%s: series: %w", where, checkTitle(c.Series))
 		case names[c.Name]:
 			return fmt.Errorf("%s is there twice", where)
 		case c.Data.Name == "":
@@ -212,6 +325,12 @@ func (s *Spec) checkCases() error {
 			return fmt.Errorf("%s: input and classes of the network are the data's", where)
 		}
 		names[c.Name] = true
+		if place := fmt.Sprintf("%q at x = %g", c.Series, c.X); c.Series != "" {
+			if places[place] != "" {
+				return fmt.Errorf("%s is where case %q is: series %s", where, places[place], place)
+			}
+			places[place] = c.Name
+		}
 		if _, err := c.Training.WithDefaults(); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
@@ -222,13 +341,21 @@ func (s *Spec) checkCases() error {
 		} else {
 			probe.Input = []int{784}
 		}
-		if _, err := zoo.Build(probe); err != nil {
+		g, err := zoo.Build(probe)
+		if err == nil {
+			err = checkSize(g)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
+		known := slices.DeleteFunc(slices.Clone(merge.RepairMethods()), func(m merge.RepairMethod) bool { return m == merge.RepairNone })
 		for _, r := range c.Repairs {
-			if !slices.Contains(merge.RepairMethods(), merge.RepairMethod(r)) || r == string(merge.RepairNone) {
-				return fmt.Errorf("%s: there is no repair %q; there are %v", where, r, merge.RepairMethods())
+			if !slices.Contains(known, merge.RepairMethod(r)) {
+				return fmt.Errorf("%s: there is no repair %q; there are %v", where, r, known)
 			}
+		}
+		if r, twice := repeated(c.Repairs); twice {
+			return fmt.Errorf("%s: repairs: %q is there twice", where, r)
 		}
 		if dataset.IsPath(c.Data.Name) && c.Data.Normalize {
 			return fmt.Errorf("%s: files have no usual normalization; name the set, and give its files as a source", where)

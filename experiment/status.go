@@ -13,8 +13,9 @@ type RunStatus struct {
 	Name, Experiment string
 	// Artifacts of the run, and how many of them are done.
 	Artifacts, Done int
-	// Records of a finished run.
-	Records int
+	// Finished runs have records, if any of their cases has data.
+	Finished bool
+	Records  int
 	// Seconds that its tasks took, one after the other.
 	Seconds float64
 }
@@ -47,7 +48,7 @@ func Status(dir string) ([]RunStatus, error) {
 			return nil, err
 		}
 		if r != nil {
-			s.Records, s.Experiment = len(r.Records), r.Spec.Experiment
+			s.Finished, s.Records, s.Experiment = true, len(r.Records), r.Spec.Experiment
 		} else if spec, err := readSpecFile(filepath.Join(RunDir(dir, name), specFile)); err == nil {
 			s.Experiment = spec.Experiment
 		}

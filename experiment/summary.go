@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/rebasin/rebasin/report"
 )
@@ -86,15 +85,36 @@ func newStat(values []float64) stat {
 	return s
 }
 
-// minus is the difference of two means that are independent.
-func (s stat) minus(o stat) stat {
-	return stat{s.mean - o.mean, math.Hypot(s.se, o.se), min(s.n, o.n)}
+// above compares two means that are independent: 1 where the first is larger and -1 where it is smaller by more than two standard errors of the difference, else
+// 0. A mean that is not finite is larger than any other, and two such means cannot be told apart.
+func (s stat) above(o stat) int {
+	switch {
+	case !s.finite() && !o.finite():
+		return 0
+	case !s.finite():
+		return 1
+	case !o.finite():
+		return -1
+	}
+	return stat{s.mean - o.mean, math.Hypot(s.se, o.se), min(s.n, o.n)}.beyond(0)
+}
+
+func (s stat) finite() bool { return finite(s.mean) }
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// order is a mean for comparisons in search of the least: what is not finite comes last.
+func (s stat) order() float64 {
+	if !s.finite() {
+		return math.Inf(1)
+	}
+	return s.mean
 }
 
 // text is the mean, and its error where there is one.
 func (s stat) text(digits int) string {
 	switch {
-	case math.IsNaN(s.mean) || math.IsInf(s.mean, 0):
+	case !s.finite():
 		return "not finite"
 	case math.IsInf(s.se, 0):
 		return fmt.Sprintf("%.*f", digits, s.mean)
@@ -108,7 +128,7 @@ func (s stat) percent() string { return stat{100 * s.mean, 100 * s.se, s.n}.text
 // beyond compares a mean with a bound: 1 where it is above and -1 where it is below by more than two standard errors, else 0. Values that are not finite are above.
 func (s stat) beyond(bound float64) int {
 	switch {
-	case math.IsNaN(s.mean) || math.IsInf(s.mean, 0):
+	case !s.finite():
 		return 1
 	case s.mean-2*s.se > bound:
 		return 1
@@ -217,16 +237,7 @@ func (w *way) gather(f *Finished, matched []*Record) error {
 
 // middle is the point nearest to λ = ½.
 func (c *Curve) middle() CurvePoint {
-	return slices.MinFunc(c.Points, func(a, b CurvePoint) int {
-		x, y := math.Abs(a.Lambda-.5), math.Abs(b.Lambda-.5)
-		switch {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
-	})
+	return slices.MinFunc(c.Points, func(a, b CurvePoint) int { return cmp.Compare(math.Abs(a.Lambda-.5), math.Abs(b.Lambda-.5)) })
 }
 
 // leastEnd is the lowest accuracy on test data of any end of a case, at an epoch.
@@ -254,7 +265,7 @@ func (w *way) aligned() bool { return w.method != Naive }
 func bestAligned(ways []*way, c string) *way {
 	var best *way
 	for _, w := range ways {
-		if w.c == c && w.aligned() && (best == nil || w.trainBarrier.mean < best.trainBarrier.mean) {
+		if w.c == c && w.aligned() && (best == nil || w.trainBarrier.order() < best.trainBarrier.order()) {
 			best = w
 		}
 	}
@@ -285,6 +296,11 @@ func waysTable(title string, ways []*way) Table {
 	return t
 }
 
+// unmeasured is the verdict on a case without what its rule looks at.
+func unmeasured(subject, what string) CaseVerdict {
+	return CaseVerdict{subject, Undecided, what + " was not measured"}
+}
+
 // combine makes one verdict of several: it holds where all hold, and does not where one does not.
 func combine(rule string, cases []CaseVerdict) Verdict {
 	counts := map[string]int{}
@@ -310,7 +326,7 @@ func combine(rule string, cases []CaseVerdict) Verdict {
 
 // untrained says why ends that are not trained well enough decide nothing; empty where they are.
 func untrained(ways []*way, c *Case) string {
-	if least := leastEnd(ways, c.Name); least < c.LeastAccuracy {
+	if least := leastEnd(ways, c.Name); !(least >= c.LeastAccuracy) {
 		return fmt.Sprintf("an end has %.2f %% where %.0f %% are asked for", 100*least, 100*c.LeastAccuracy)
 	}
 	return ""
@@ -330,6 +346,7 @@ func summariseInterpolation(f *Finished) (*Summary, error) {
 		c := &f.Spec.Cases[i]
 		best := bestAligned(ways, c.Name)
 		if best == nil {
+			cases = append(cases, unmeasured(c.Name, "any alignment"))
 			continue
 		}
 		j := CaseVerdict{Subject: c.Name}
@@ -391,12 +408,13 @@ func summariseOnset(f *Finished) (*Summary, error) {
 	for i := range f.Spec.Cases {
 		c := &f.Spec.Cases[i]
 		of := slices.DeleteFunc(slices.Clone(ways), func(w *way) bool { return w.c != c.Name || w.method != ByWeight || w.repair != "" })
-		if len(of) == 0 {
+		if len(of) == 0 || of[0].epoch == of[len(of)-1].epoch {
+			cases = append(cases, unmeasured(c.Name, "weight matching at two epochs"))
 			continue
 		}
+		slices.SortStableFunc(of, func(a, b *way) int { return cmp.Compare(a.epoch, b.epoch) })
 		first, last := of[0], of[len(of)-1]
-		fall := first.testBarrier.minus(last.testBarrier)
-		zero, falls := judgeZero(last.testBarrier), fall.beyond(0)
+		zero, falls := judgeZero(last.testBarrier), first.testBarrier.above(last.testBarrier)
 		j := CaseVerdict{Subject: c.Name, Word: Undecided}
 		j.Why = fmt.Sprintf("barrier %s after epoch %d, %s after epoch %d", first.testBarrier.text(3), first.epoch, last.testBarrier.text(3), last.epoch)
 		switch {
@@ -427,12 +445,13 @@ func summariseWidth(f *Finished) (*Summary, error) {
 	for _, series := range seriesOf(ways) {
 		of := bestSeries(ways, series)
 		if len(of) < 2 {
+			cases = append(cases, unmeasured(series, "an alignment at two widths"))
 			continue
 		}
 		narrow, wide := of[0], of[len(of)-1]
 		j := CaseVerdict{Subject: series, Word: Undecided}
 		j.Why = fmt.Sprintf("%s: barrier %s at width %s, %s at width %s", wide.describe(), narrow.testBarrier.text(3), fraction(narrow.x), wide.testBarrier.text(3), fraction(wide.x))
-		switch narrow.testBarrier.minus(wide.testBarrier).beyond(0) {
+		switch narrow.testBarrier.above(wide.testBarrier) {
 		case 1:
 			j.Word = Holds
 		case -1:
@@ -472,36 +491,23 @@ func bestSeries(ways []*way, series string) []*way {
 		if !slices.Contains(order, h) {
 			order = append(order, h)
 		}
-		sums[h] += w.trainBarrier.mean
+		sums[h] += w.trainBarrier.order()
 	}
 	if len(order) == 0 {
 		return nil
 	}
-	best := slices.MinFunc(order, func(a, b how) int {
-		switch {
-		case sums[a] < sums[b]:
-			return -1
-		case sums[a] > sums[b]:
-			return 1
-		}
-		return 0
-	})
+	best := slices.MinFunc(order, func(a, b how) int { return cmp.Compare(sums[a], sums[b]) })
 	out := slices.DeleteFunc(slices.Clone(ways), func(w *way) bool { return w.series != series || w.method != best.method || w.repair != best.repair })
-	slices.SortStableFunc(out, func(a, b *way) int {
-		switch {
-		case a.x < b.x:
-			return -1
-		case a.x > b.x:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(out, byX)
 	return out
 }
 
+func byX(a, b *way) int { return cmp.Compare(a.x, b.x) }
+
 const failuresRule = "In a series of rates of one optimiser, the barrier of the test loss after weight matching at the extreme rate (the lowest of SGD, the highest of Adam) is compared with the least over " +
 	"the other rates. The claim holds if it is larger by more than two standard errors, does not hold if it is smaller by more than two, and is undecided else, and where the ends at the extreme " +
-	"rate are not trained well enough. A case in no series holds if its barrier is above .05 nats by more than two standard errors."
+	"rate are not trained well enough. In a case of no series the claim holds if the barrier is above .05 nats by more than two standard errors, does not hold if it is below by more than two, and is " +
+	"undecided else, and where an end is not trained well enough. It holds if it holds in all series and cases, and does not if it does not in one."
 
 func summariseFailures(f *Finished) (*Summary, error) {
 	ways, err := f.ways()
@@ -513,21 +519,18 @@ func summariseFailures(f *Finished) (*Summary, error) {
 	for _, series := range seriesOf(ways) {
 		of := slices.DeleteFunc(slices.Clone(ways), func(w *way) bool { return w.series != series || !isWeight(w) })
 		if len(of) < 2 {
+			cases = append(cases, unmeasured(series, "weight matching at two rates"))
 			continue
 		}
+		slices.SortStableFunc(of, byX)
 		extreme, rest := of[0], of[1:]
-		if strings.HasSuffix(series, "adam") {
+		if f.optimizer(of[0].c) == "adam" {
 			extreme, rest = of[len(of)-1], of[:len(of)-1]
 		}
-		best := slices.MinFunc(rest, func(a, b *way) int {
-			if a.testBarrier.mean < b.testBarrier.mean {
-				return -1
-			}
-			return 1
-		})
+		best := slices.MinFunc(rest, func(a, b *way) int { return cmp.Compare(a.testBarrier.order(), b.testBarrier.order()) })
 		j := CaseVerdict{Subject: series, Word: Undecided}
 		j.Why = fmt.Sprintf("barrier %s at a rate of %g, %s at %g", extreme.testBarrier.text(3), extreme.x, best.testBarrier.text(3), best.x)
-		switch extreme.testBarrier.minus(best.testBarrier).beyond(0) {
+		switch extreme.testBarrier.above(best.testBarrier) {
 		case 1:
 			j.Word = Holds
 		case -1:
@@ -544,14 +547,38 @@ func summariseFailures(f *Finished) (*Summary, error) {
 		if w.series != "" || !isWeight(w) {
 			continue
 		}
-		word := map[int]string{-1: DoesNotHold, 0: Undecided, 1: Holds}[w.testBarrier.beyond(zeroBarrier)]
-		cases = append(cases, CaseVerdict{w.c, word, "barrier " + w.testBarrier.text(3)})
+		j := CaseVerdict{w.c, Undecided, "barrier " + w.testBarrier.text(3)}
+		switch w.testBarrier.beyond(zeroBarrier) {
+		case -1:
+			j.Word = DoesNotHold
+		case 1:
+			j.Word = Holds
+		}
+		if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == w.c }); i >= 0 {
+			if why := untrained(ways, &f.Spec.Cases[i]); why != "" {
+				j.Word, j.Why = Undecided, why+"; "+j.Why
+			}
+		}
+		cases = append(cases, j)
 	}
 	return &Summary{Verdict: combine(failuresRule, cases), Tables: []Table{waysTable("By rate", ways)}}, nil
 }
 
-const matchersRule = "In each pair of each case, repaired in each way, the midpoint's test loss by auto is compared with the lowest of any single method. The claim holds if it is never higher by more than .02 nats and a " +
-	"twentieth of that lowest loss, and does not hold else."
+// optimizer is that of the training of a case.
+func (f *Finished) optimizer(c string) string {
+	i := slices.IndexFunc(f.Spec.Cases, func(of Case) bool { return of.Name == c })
+	if i < 0 {
+		return ""
+	}
+	cfg, err := f.Spec.Cases[i].Training.WithDefaults()
+	if err != nil {
+		return ""
+	}
+	return cfg.Optimizer.Name
+}
+
+const matchersRule = "In each pair of each case, repaired in each way, the midpoint's test loss by auto is compared with the lowest of any single method that is finite. The claim holds if it is never higher by more than " +
+	".02 nats and a twentieth of that lowest loss, and does not hold else."
 
 func summariseMatchers(f *Finished) (*Summary, error) {
 	ways, err := f.ways()
@@ -559,8 +586,17 @@ func summariseMatchers(f *Finished) (*Summary, error) {
 		return nil, err
 	}
 	var cases []CaseVerdict
+	for i := range f.Spec.Cases {
+		if c := f.Spec.Cases[i].Name; !slices.ContainsFunc(ways, func(w *way) bool { return w.c == c && w.method == ByAuto }) {
+			cases = append(cases, unmeasured(c, ByAuto))
+		}
+	}
 	for _, auto := range ways {
 		if auto.method != ByAuto {
+			continue
+		}
+		if !slices.ContainsFunc(ways, func(w *way) bool { return w.c == auto.c && w.method != ByAuto }) {
+			cases = append(cases, unmeasured(auto.c, "any single method"))
 			continue
 		}
 		j := CaseVerdict{Subject: auto.c, Word: Holds}
@@ -572,16 +608,30 @@ func summariseMatchers(f *Finished) (*Summary, error) {
 			least := math.Inf(1)
 			for _, w := range ways {
 				if w.c == auto.c && w.repair == auto.repair && w.method != ByAuto && i < len(w.curves) {
-					least = min(least, float64(w.curves[i].middle().Test.Loss))
+					if loss := float64(w.curves[i].middle().Test.Loss); finite(loss) {
+						least = min(least, loss)
+					}
 				}
 			}
-			excess := float64(auto.curves[i].middle().Test.Loss) - least
-			worst = max(worst, excess)
-			if !(excess <= .02+least/20) {
-				j.Word = DoesNotHold
+			loss := float64(auto.curves[i].middle().Test.Loss)
+			switch {
+			case !finite(loss) && finite(least):
+				j.Word, worst = DoesNotHold, math.Inf(1)
+			case finite(loss) && finite(least):
+				worst = max(worst, loss-least)
+				if loss-least > .02+least/20 {
+					j.Word = DoesNotHold
+				}
 			}
 		}
-		j.Why = fmt.Sprintf("at most %.3f nats above the best single method", worst)
+		switch {
+		case math.IsInf(worst, -1):
+			j.Word, j.Why = Undecided, "no single method has a finite loss"
+		case math.IsInf(worst, 1):
+			j.Why = "its loss is not finite where that of a single method is"
+		default:
+			j.Why = fmt.Sprintf("at most %.3f nats above the best single method", worst)
+		}
 		cases = append(cases, j)
 	}
 	t := Table{Title: "Ways of aligning", Header: []string{"case", "method", "repair", "accuracy %", "loss", "barrier, test", "<A, P·B>", "seconds on a thread"}}

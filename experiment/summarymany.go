@@ -2,7 +2,10 @@ package experiment
 
 import (
 	"fmt"
+	"math"
 	"slices"
+
+	"github.com/rebasin/rebasin/eval"
 )
 
 // evaluated is what networks of one role came to, over repeats.
@@ -36,6 +39,9 @@ func (f *Finished) evaluations() ([]*evaluated, error) {
 			out = append(out, &evaluated{c: r.Case, series: r.Series, role: r.Role, method: method, repair: r.Repair})
 		}
 		x := out[at]
+		if len(e.Test.Bins) != eval.CalibrationBins {
+			return nil, fmt.Errorf("experiment: record %s: %d bins of confidence instead of %d", r.Key, len(e.Test.Bins), eval.CalibrationBins)
+		}
 		for len(x.byRepeat) <= r.Pair {
 			x.byRepeat = append(x.byRepeat, nil)
 		}
@@ -133,7 +139,8 @@ func pick(all []*evaluated, group [2]string, role, method, repair string) *evalu
 }
 
 const manyRule = "For networks on all data and for networks on random halves, the test loss of the network merged by merge-many is compared with the lowest of its inputs in the same repeat. The claim holds if it is " +
-	"lower by more than two standard errors over repeats, does not hold if it is higher by more than two, and is undecided else."
+	"lower by more than two standard errors over repeats, does not hold if it is higher by more than two, and is undecided else, and where the worst input, in the mean over repeats, is not trained well enough. " +
+	"It holds if it holds for both, and does not if it does not for one."
 
 func summariseMany(f *Finished) (*Summary, error) {
 	all, err := f.evaluations()
@@ -144,42 +151,55 @@ func summariseMany(f *Finished) (*Summary, error) {
 	for _, g := range groupsOf(all) {
 		merged, inputs := pick(all, g, roleMerged, MergeMany, ""), pick(all, g, roleInput, "", "")
 		if merged == nil || inputs == nil {
+			cases = append(cases, unmeasured(g[0]+", "+g[1], MergeMany))
 			continue
 		}
-		cases = append(cases, judgeMerged(g, merged, inputs))
+		cases = append(cases, f.judgeMerged(g, merged, inputs))
 	}
 	return &Summary{Verdict: combine(manyRule, cases), Tables: []Table{evaluationTable("Merged networks beside others", all)}}, nil
 }
 
 // judgeMerged compares a merged network with the best of its inputs, repeat by repeat.
-func judgeMerged(group [2]string, merged, inputs *evaluated) CaseVerdict {
+func (f *Finished) judgeMerged(group [2]string, merged, inputs *evaluated) CaseVerdict {
 	var excess []float64
 	for i, of := range merged.byRepeat {
 		if len(of) == 0 || i >= len(inputs.byRepeat) || len(inputs.byRepeat[i]) == 0 {
 			continue
 		}
-		least := testLoss(&inputs.byRepeat[i][0])
+		// Inputs whose loss is not finite are not what to be better than.
+		least := math.Inf(1)
 		for j := range inputs.byRepeat[i] {
-			least = min(least, testLoss(&inputs.byRepeat[i][j]))
+			if loss := testLoss(&inputs.byRepeat[i][j]); finite(loss) {
+				least = min(least, loss)
+			}
 		}
-		excess = append(excess, testLoss(&of[0])-least)
+		if loss := testLoss(&of[0]); finite(least) || !finite(loss) {
+			excess = append(excess, loss-least)
+		}
 	}
 	j := CaseVerdict{Subject: group[0], Word: Undecided}
 	if group[1] != "" {
 		j.Subject += ", " + group[1]
 	}
-	switch newStat(excess).beyond(0) {
-	case -1:
-		j.Word = Holds
-	case 1:
-		j.Word = DoesNotHold
+	if s := newStat(excess); s.n > 0 {
+		switch s.beyond(0) {
+		case -1:
+			j.Word = Holds
+		case 1:
+			j.Word = DoesNotHold
+		}
 	}
 	j.Why = fmt.Sprintf("%s has a test loss of %s, the best input %s", merged.name(), merged.over(testLoss).text(4), inputs.least(testLoss).text(4))
+	accuracy := inputs.least(func(e *Evaluation) float64 { return float64(e.Test.Accuracy) })
+	if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == group[0] }); i >= 0 && !(accuracy.mean >= f.Spec.Cases[i].LeastAccuracy) {
+		j.Word = Undecided
+		j.Why = fmt.Sprintf("the worst input has %s %% where %.0f %% are asked for; %s", accuracy.percent(), 100*f.Spec.Cases[i].LeastAccuracy, j.Why)
+	}
 	return j
 }
 
 const splitRule = "In a case, the way of aligning and repairing whose merged network has the least mean loss on training data is looked at. The claim holds there if its test loss is lower than that of the better input of the same pair by more " +
-	"than two standard errors over pairs, does not hold if it is higher by more than two, and is undecided between."
+	"than two standard errors over pairs, does not hold if it is higher by more than two, and is undecided between. It holds if it holds in all cases, and does not if it does not in one."
 
 func summariseSplit(f *Finished) (*Summary, error) {
 	all, err := f.evaluations()
@@ -194,15 +214,18 @@ func summariseSplit(f *Finished) (*Summary, error) {
 	for _, g := range groupsOf(all) {
 		var best *evaluated
 		loss := func(x *evaluated) float64 {
-			return x.over(func(e *Evaluation) float64 { return float64(e.Train.Loss) }).mean
+			return x.over(func(e *Evaluation) float64 { return float64(e.Train.Loss) }).order()
 		}
 		for _, x := range all {
 			if x.c == g[0] && x.role == roleMerged && x.method != Naive && (best == nil || loss(x) < loss(best)) {
 				best = x
 			}
 		}
-		if inputs := pick(all, g, roleInput, "", ""); best != nil && inputs != nil {
-			cases = append(cases, judgeMerged(g, best, inputs))
+		switch inputs := pick(all, g, roleInput, "", ""); {
+		case inputs == nil || best == nil:
+			cases = append(cases, unmeasured(g[0], "any alignment"))
+		default:
+			cases = append(cases, f.judgeMerged(g, best, inputs))
 		}
 	}
 	return &Summary{

@@ -23,6 +23,11 @@ func summariseCounterexample(f *Finished) (*Summary, error) {
 			return nil, fmt.Errorf("experiment: record %s: %w", r.Key, err)
 		}
 	}
+	for _, p := range c.Paths {
+		if len(p.Error) == 0 || len(p.Error) != len(c.Lambda) {
+			return nil, fmt.Errorf("experiment: a path of %d errors at %d mixtures", len(p.Error), len(c.Lambda))
+		}
+	}
 	paths := Table{Title: "From A to every alignment of B", Header: []string{"units exchanged in B", "error at the ends", "barrier", "at λ"}}
 	for _, p := range c.Paths {
 		name := "none"
@@ -41,8 +46,12 @@ func summariseCounterexample(f *Finished) (*Summary, error) {
 	if len(c.Paths) > 0 && c.EndpointErrors == [2]float64{} && c.MinBarrier > 0 && single && s.Descents > 0 && s.Recovered == s.Descents {
 		v.Word = Holds
 	}
-	v.Why = fmt.Sprintf("errors of %g and %g at the ends, a barrier of at least %g for every alignment; %d of %d coordinate descents find what was planted, single passes do not",
-		c.EndpointErrors[0], c.EndpointErrors[1], c.MinBarrier, s.Recovered, s.Descents)
+	verdictOnPasses := "single passes do not"
+	if !single {
+		verdictOnPasses = "and so does a single pass"
+	}
+	v.Why = fmt.Sprintf("errors of %g and %g at the ends, a barrier of at least %g for every alignment; %d of %d coordinate descents find what was planted, %s",
+		c.EndpointErrors[0], c.EndpointErrors[1], c.MinBarrier, s.Recovered, s.Descents, verdictOnPasses)
 	return &Summary{Verdict: v, Tables: []Table{paths, passes}, Comparisons: []report.Comparison{{
 		Quantity: "barrier of the error that no alignment removes", Paper: "above zero for all four (appendix A.6)", Ours: fmt.Sprintf("%g for every one", c.MinBarrier),
 		Note: "exact areas",
@@ -82,7 +91,7 @@ func summarisePlanted(f *Finished) (*Summary, error) {
 			}
 			j := CaseVerdict{Subject: r.Case, Word: Undecided, Why: fmt.Sprintf("%d of %d found", best, of)}
 			switch {
-			case best == of:
+			case of > 0 && best == of:
 				j.Word = Holds
 			case 2*best < of:
 				j.Word = DoesNotHold

@@ -14,12 +14,12 @@ func counterexample() *definition {
 		name: "counterexample", title: "Networks that no permutation connects", source: "appendices A.6 and A.7.2",
 		claim: "There are two networks of no error at all between which every alignment meets a barrier; and networks that a single pass of matching cannot align, where coordinate descent can.",
 		plan: func(p *planner) error {
-			t, err := p.Tasks.Add(p.lab.kind("counterexample"), "follow the paths to all four alignments", CounterexampleOptions{Steps: 64, Cells: 64})
+			t, err := p.add("counterexample", "follow the paths to all four alignments", CounterexampleOptions{Steps: 64, Cells: 64})
 			if err != nil {
 				return err
 			}
 			p.want(t, Row{Role: "counterexample"})
-			if t, err = p.Tasks.Add(p.lab.kind("singlepass"), "match in single passes", SinglePassOptions{Descents: 20}); err != nil {
+			if t, err = p.add("singlepass", "match in single passes", SinglePassOptions{Descents: 20}); err != nil {
 				return err
 			}
 			p.want(t, Row{Role: "single pass"})
@@ -52,6 +52,7 @@ func plantedRecovery() *definition {
 	return &definition{
 		name: "planted", title: "Finding a permutation that is known", source: "appendix A.5; times of section 3.2",
 		claim: "Weight matching finds a random permutation of a network's units again.",
+		lists: []string{"networks", "timed"},
 		check: func(s *Spec) error {
 			if len(s.Networks) == 0 {
 				return errors.New("experiment: planted: networks are needed")
@@ -62,7 +63,7 @@ func plantedRecovery() *definition {
 			for _, noise := range []float64{0, .1} {
 				for _, n := range p.Spec.Networks {
 					label := fmt.Sprintf("plant in %s, noise %g", n.Name, noise)
-					t, err := p.Tasks.Add(p.lab.kind("planted"), label, plantedTask{Network: n, Noise: noise, Draws: p.Spec.Draws, Seed: p.Spec.FirstSeed})
+					t, err := p.add("planted", label, plantedTask{Network: n, Noise: noise, Draws: p.Spec.Draws, Seed: p.Spec.FirstSeed})
 					if err != nil {
 						return err
 					}
@@ -71,7 +72,7 @@ func plantedRecovery() *definition {
 				}
 			}
 			for _, n := range p.Spec.Timed {
-				t, err := p.Tasks.Add(p.lab.kind("matchtime"), "time "+n.Name, matchTimeTask{Network: n, Runs: 1, Seed: p.Spec.FirstSeed})
+				t, err := p.add("matchtime", "time "+n.Name, matchTimeTask{Network: n, Runs: 1, Seed: p.Spec.FirstSeed})
 				if err != nil {
 					return err
 				}

@@ -61,7 +61,7 @@ func CalibrationFigure(opt CalibrationOptions, models []Reliability) (*Figure, e
 		legend = append(legend, entry{s.name, s.style(), l})
 	}
 	if !panel.drawable() {
-		return nil, fmt.Errorf("report: figure %q: %w", title, errNothing)
+		return nil, fmt.Errorf("report: figure %q: %w", title, ErrNothing)
 	}
 	out := newLineFigure(title, caption, []linePanel{panel}, legend)
 	f.lineFigure = *out.content.(*lineFigure)

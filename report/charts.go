@@ -179,7 +179,7 @@ func metricsFigure(title, caption, xLabel string, ticks plot.Ticker, scale Scale
 		}
 	}
 	if !loss.drawable() {
-		return nil, fmt.Errorf("report: figure %q: %w", title, errNothing)
+		return nil, fmt.Errorf("report: figure %q: %w", title, ErrNothing)
 	}
 	loss.log = scale.logarithmic(loss.bounds())
 	panels := []linePanel{loss, accuracy}
@@ -198,8 +198,8 @@ func metricsFigure(title, caption, xLabel string, ticks plot.Ticker, scale Scale
 	return newLineFigure(title, caption, panels, legend), nil
 }
 
-// errNothing says that a figure would be empty.
-var errNothing = errors.New("there is no finite value to draw")
+// ErrNothing says that a figure would be empty.
+var ErrNothing = errors.New("there is no finite value to draw")
 
 func newLineFigure(title, caption string, panels []linePanel, legend []entry) *Figure {
 	var alt []string
@@ -279,7 +279,7 @@ func TraceFigure(opt TraceOptions, traces []Trace) (*Figure, error) {
 		legend = append(legend, entry{s.name, s.style(), l})
 	}
 	if !panel.drawable() {
-		return nil, fmt.Errorf("report: figure %q: %w", title, errNothing)
+		return nil, fmt.Errorf("report: figure %q: %w", title, ErrNothing)
 	}
 	if len(legend) == 1 && legend[0].name == "" {
 		legend = nil

@@ -243,7 +243,7 @@ func TestHostileLosses(t *testing.T) {
 		}
 		f, err := CurveFigure(CurveOptions{Scale: scale}, []landscape.Curve{curve})
 		if !drawable {
-			if !errors.Is(err, errNothing) {
+			if !errors.Is(err, ErrNothing) {
 				t.Fatalf("nothing to draw, but error %v", err)
 			}
 			return

@@ -51,7 +51,7 @@ func MapFigure(opt MapOptions, m Map) (*Figure, error) {
 		}
 	}
 	if b.empty() {
-		return nil, fmt.Errorf("report: figure %q: %w", title, errNothing)
+		return nil, fmt.Errorf("report: figure %q: %w", title, ErrNothing)
 	}
 	f.scale = newColourScale(b, opt.Scale)
 	if caption == "" && most > 1 {

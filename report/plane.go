@@ -42,7 +42,7 @@ func PlaneFigure(opt PlaneOptions, plane landscape.PlaneResult) (*Figure, error)
 		f.labels[i] = label(orElse(opt.Labels[i], fallback))
 	}
 	if !f.scan(opt.Scale) {
-		return nil, fmt.Errorf("report: figure %q: %w", title, errNothing)
+		return nil, fmt.Errorf("report: figure %q: %w", title, ErrNothing)
 	}
 	caption := opt.Caption
 	if caption == "" {

@@ -66,7 +66,7 @@ type SeriesOptions struct {
 func SeriesFigure(opt SeriesOptions, panels ...SeriesPanel) (*Figure, error) {
 	title, caption := orElse(opt.Title, "Measurements"), opt.Caption
 	if len(panels) == 0 {
-		return nil, fmt.Errorf("report: figure %q: %w", title, errNothing)
+		return nil, fmt.Errorf("report: figure %q: %w", title, ErrNothing)
 	}
 	legend := newSeriesLegend(panels)
 	out := make([]linePanel, len(panels))
@@ -134,7 +134,7 @@ func (p SeriesPanel) lines(legend seriesLegend) (linePanel, error) {
 		}
 	}
 	if !out.drawable() {
-		return out, errNothing
+		return out, ErrNothing
 	}
 	out.log = p.Scale.logarithmic(out.bounds())
 	xs := out.xBounds()

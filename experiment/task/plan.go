@@ -74,6 +74,9 @@ func (p *Plan) Add(kind *Kind, label string, options any, needs ...*Task) (*Task
 // Environment is what [NewPlan] was given.
 func (p *Plan) Environment() string { return p.environment }
 
+// Len is the number of tasks.
+func (p *Plan) Len() int { return len(p.tasks) }
+
 // Tasks are the tasks in an order in which they can be done.
 func (p *Plan) Tasks() []*Task { return slices.Clone(p.tasks) }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ func (f *experimentFlags) registerSpec(c *cobra.Command) {
 	c.Flags().StringVar(&f.preset, "preset", experiment.Laptop, "scale of a named experiment: "+strings.Join(experiment.Presets(), ", "))
 	c.Flags().StringArrayVar(&f.sources, "source", nil, "`NAME=PATH`: read the data set NAME from a folder or zip of images")
 	c.Flags().IntVar(&f.pairs, "pairs", 0, "pairs of networks in each case; 0 is the preset's")
-	c.Flags().Uint64Var(&f.seed, "seed", 0, "seed of the first network")
+	c.Flags().Uint64Var(&f.seed, "seed", 0, "seed of the first network (default that of the preset or file)")
 	choices(c, "preset", experiment.Presets()...)
 }
 
@@ -79,12 +80,12 @@ func (f *experimentFlags) lab(a *app) (*experiment.Lab, error) {
 
 // spec is the experiment that an argument names.
 func (f *experimentFlags) spec(c *cobra.Command, arg string) (experiment.Spec, error) {
-	if !dataset.IsPath(arg) {
+	if slices.Contains(experiment.Experiments(), arg) || !dataset.IsPath(arg) {
 		s, err := experiment.Preset(arg, f.preset)
 		if err != nil {
 			return s, usageError{err}
 		}
-		return f.change(s)
+		return f.change(c, s)
 	}
 	if c.Flags().Changed("preset") {
 		return experiment.Spec{}, usagef("--preset is for named experiments; %q says itself what to run", arg)
@@ -98,18 +99,26 @@ func (f *experimentFlags) spec(c *cobra.Command, arg string) (experiment.Spec, e
 	if err != nil {
 		return experiment.Spec{}, fmt.Errorf("%q: %w", arg, err)
 	}
-	return f.change(*s)
+	// A file that names no run is called by its own name, where a run can have that.
+	if s.Name == "" {
+		named := *s
+		named.Name = strings.TrimSuffix(filepath.Base(arg), filepath.Ext(arg))
+		if named.Check() == nil {
+			s = &named
+		}
+	}
+	return f.change(c, *s)
 }
 
 // change is what flags say of an experiment.
-func (f *experimentFlags) change(s experiment.Spec) (experiment.Spec, error) {
+func (f *experimentFlags) change(c *cobra.Command, s experiment.Spec) (experiment.Spec, error) {
 	if f.pairs < 0 {
 		return s, usagef("--pairs %d: it must not be negative", f.pairs)
 	}
 	if f.pairs > 0 {
 		s.Pairs = f.pairs
 	}
-	if f.seed > 0 {
+	if c.Flags().Changed("seed") {
 		s.FirstSeed = f.seed
 	}
 	return s, s.Check()
@@ -165,6 +174,9 @@ func (a *app) experimentPlan(f *experimentFlags) *cobra.Command {
 				return err
 			}
 			if yaml {
+				if !dataset.IsPath(args[0]) {
+					s.Name = "" // what is changed is not the preset's run
+				}
 				text, err := s.YAML()
 				if err != nil {
 					return err
@@ -221,7 +233,9 @@ func (a *app) runExperimentPlan(ctx context.Context, f *experimentFlags, s exper
 	if err != nil {
 		return err
 	}
-	out := experimentPlanJSON{Experiment: s.Experiment, Name: plan.Spec.Name, Missing: len(missing), Seconds: took.Seconds(), NotRun: plan.NotRun}
+	out := experimentPlanJSON{
+		Experiment: s.Experiment, Name: plan.Spec.Name, Tasks: []plannedTaskJSON{}, Missing: len(missing), Seconds: took.Seconds(), NotRun: listed(plan.NotRun),
+	}
 	for _, t := range plan.Tasks.Tasks() {
 		p := plannedTaskJSON{Kind: t.Kind.Name, Label: t.Label, Key: t.Key, Done: !slices.Contains(missing, t)}
 		if !p.Done {
@@ -259,6 +273,11 @@ func (a *app) printTasks(p *experimentPlanJSON) error {
 	a.printf("\n")
 	a.printNotRun(p.NotRun)
 	return nil
+}
+
+// listed is a list that JSON shows as one when it is empty.
+func listed(cases []experiment.NotRun) []experiment.NotRun {
+	return append([]experiment.NotRun{}, cases...)
 }
 
 func (a *app) printNotRun(cases []experiment.NotRun) {
@@ -318,6 +337,10 @@ func (a *app) runExperiment(ctx context.Context, f *experimentFlags, s experimen
 		return err
 	}
 	defer store.Close()
+	run := experiment.RunDir(f.dir, plan.Spec.Name)
+	if plan.Replaces(f.dir) {
+		a.warn("%s has records of another experiment or of other settings; they are replaced", run)
+	}
 	a.afterInterrupt = "; the same command goes on where it was"
 	begin := time.Now()
 	records, err := experiment.Run(ctx, store, f.dir, plan, task.ExecuteOptions{Threads: a.threads, Observer: a.watch})
@@ -325,7 +348,6 @@ func (a *app) runExperiment(ctx context.Context, f *experimentFlags, s experimen
 		return err
 	}
 	a.finish()
-	run := experiment.RunDir(f.dir, plan.Spec.Name)
 	finished, err := experiment.ReadRun(run)
 	if err != nil {
 		return err
@@ -341,15 +363,19 @@ func (a *app) runExperiment(ctx context.Context, f *experimentFlags, s experimen
 			Seconds float64             `json:"seconds"`
 			Verdict experiment.Verdict  `json:"verdict"`
 			NotRun  []experiment.NotRun `json:"not_run"`
-		}{run, len(records), time.Since(begin).Seconds(), summary.Verdict, plan.NotRun})
+		}{run, len(records), time.Since(begin).Seconds(), summary.Verdict, listed(plan.NotRun)})
 	}
 	return a.printSummary(run, summary, plan.NotRun)
 }
 
 // printSummary prints what came out of a run.
 func (a *app) printSummary(run string, s *experiment.Summary, notRun []experiment.NotRun) error {
-	for i, t := range s.Tables {
-		if i > 0 {
+	shown := 0
+	for _, t := range s.Tables {
+		if len(t.Rows) == 0 {
+			continue
+		}
+		if shown++; shown > 1 {
 			a.printf("\n")
 		}
 		if err := a.table(t.Header, t.Rows); err != nil {
@@ -393,6 +419,7 @@ type statusJSON struct {
 	Experiment string  `json:"experiment"`
 	Artifacts  int     `json:"artifacts"`
 	Done       int     `json:"done"`
+	Finished   bool    `json:"finished"`
 	Records    int     `json:"records"`
 	Seconds    float64 `json:"seconds"`
 }
@@ -405,7 +432,7 @@ func (a *app) runStatus(f *experimentFlags) error {
 	if a.json {
 		out := []statusJSON{}
 		for _, r := range runs {
-			out = append(out, statusJSON{r.Name, r.Experiment, r.Artifacts, r.Done, r.Records, r.Seconds})
+			out = append(out, statusJSON{r.Name, r.Experiment, r.Artifacts, r.Done, r.Finished, r.Records, r.Seconds})
 		}
 		return writeJSON(a.stdout, struct {
 			Runs []statusJSON `json:"runs"`
@@ -414,7 +441,7 @@ func (a *app) runStatus(f *experimentFlags) error {
 	var rows [][]string
 	for _, r := range runs {
 		state := fmt.Sprintf("%d of %d tasks done", r.Done, r.Artifacts)
-		if r.Records > 0 {
+		if r.Finished {
 			state = fmt.Sprintf("finished, %s", counted(r.Records, "record"))
 		}
 		rows = append(rows, []string{r.Name, r.Experiment, state, roughly(r.Seconds)})
@@ -442,10 +469,8 @@ with them. --all removes everything that can be made again, and leaves records.`
 	return c
 }
 
-func (a *app) runClean(f *experimentFlags, runs []string) error {
-	if _, err := os.Stat(f.dir); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%q: there is no such folder", f.dir)
-	}
+// known finds names that are those of no runs.
+func (f *experimentFlags) known(runs []string) error {
 	known, err := experiment.RunNames(f.dir)
 	if err != nil {
 		return err
@@ -454,6 +479,16 @@ func (a *app) runClean(f *experimentFlags, runs []string) error {
 		if !slices.Contains(known, run) {
 			return fmt.Errorf("there is no run %q in %q", run, f.dir)
 		}
+	}
+	return nil
+}
+
+func (a *app) runClean(f *experimentFlags, runs []string) error {
+	if _, err := os.Stat(f.dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%q: there is no such folder", f.dir)
+	}
+	if err := f.known(runs); err != nil {
+		return err
 	}
 	store, err := f.openStore(a)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,7 @@ and works without a network.`,
   rebasin experiment report interpolation width --out docs/results`,
 		RunE: func(_ *cobra.Command, args []string) error { return a.runReport(f, args, output) },
 	}
-	c.Flags().StringVar(&output, "out", "", "`FOLDER` to write to; empty is the folder of the runs")
+	c.Flags().StringVar(&output, "out", "", "`FOLDER` to write to; empty is report in the folder of the runs")
 	return c
 }
 
@@ -30,8 +31,16 @@ func (a *app) runReport(f *experimentFlags, names []string, output string) error
 	if output == "" {
 		output = filepath.Join(f.dir, "report")
 	}
+	if err := f.known(names); err != nil {
+		return err
+	}
 	var runs []*experiment.Finished
-	all := names
+	var all []string
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
 	if len(names) == 0 {
 		var err error
 		if all, err = experiment.RunNames(f.dir); err != nil {
