@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // build compiles the command once for a test.
@@ -108,4 +110,108 @@ func TestDemo(t *testing.T) {
 			t.Errorf("file %s: %v", name, err)
 		}
 	}
+}
+
+// TestExperiments runs the smallest preset of every experiment in one folder, and makes a page of them. Then it kills such a run in the middle and goes on
+// with it: the records are those of the run that was left alone.
+func TestExperiments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs all experiments")
+	}
+	bin, dir, began := build(t), t.TempDir(), time.Now()
+	run := func(args ...string) []byte {
+		t.Helper()
+		c := exec.Command(bin, append([]string{"experiment"}, args...)...)
+		var stderr bytes.Buffer
+		c.Stderr = &stderr
+		out, err := c.Output()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, &stderr)
+		}
+		return out
+	}
+	decode := func(text []byte, into any) {
+		t.Helper()
+		if err := json.Unmarshal(text, into); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	}
+	var list struct{ Experiments []struct{ Name string } }
+	decode(run("list", "--json"), &list)
+	if len(list.Experiments) != 9 {
+		t.Fatalf("there are %d experiments", len(list.Experiments))
+	}
+	for _, e := range list.Experiments {
+		var r struct {
+			Run     string
+			Records int
+			Verdict struct{ Word, Why, Rule string }
+		}
+		decode(run("run", e.Name, "--preset", "smoke", "--dir", dir, "--json", "-q"), &r)
+		text, err := os.ReadFile(filepath.Join(r.Run, "records.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+		if len(lines) != r.Records || r.Verdict.Word == "" || r.Verdict.Why == "" || r.Verdict.Rule == "" {
+			t.Errorf("%s: %d records and a verdict %+v", e.Name, len(lines), r.Verdict)
+		}
+		for _, line := range lines {
+			var record struct {
+				Experiment, Kind, Key, Version string
+				Result                         map[string]any
+			}
+			decode(line, &record)
+			if record.Experiment != e.Name || record.Kind == "" || record.Key == "" || record.Version == "" || len(record.Result) == 0 {
+				t.Errorf("%s: a record is %s", e.Name, line)
+			}
+		}
+	}
+	var page struct{ Files []string }
+	decode(run("report", "--dir", dir, "--json"), &page)
+	if len(page.Files) < 1+3*len(list.Experiments) {
+		t.Errorf("the report has the files %v", page.Files)
+	}
+	for _, path := range page.Files {
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	t.Logf("all experiments took %v", time.Since(began).Round(time.Second))
+
+	killed := t.TempDir()
+	again := []string{"run", "matchers", "--preset", "smoke", "--dir", killed, "-q"}
+	kill(t, exec.Command(bin, append([]string{"experiment"}, again...)...), filepath.Join(killed, "timing.jsonl"))
+	records := filepath.Join("runs", "matchers-smoke", "records.jsonl")
+	if _, err := os.Stat(filepath.Join(killed, records)); err == nil {
+		t.Error("the run that was killed had come to its end")
+	}
+	run(again...)
+	want, err := os.ReadFile(filepath.Join(dir, records))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(killed, records)); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the records of a run that was killed are others: %v", err)
+	}
+}
+
+// kill starts a run and kills it as kill -9 does as soon as some of its tasks are done and noted in a file.
+func kill(t *testing.T, c *exec.Cmd, timings string) {
+	t.Helper()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	const tasks = 3
+	deadline := time.Now().Add(2 * time.Minute)
+	for time.Now().Before(deadline) {
+		if text, err := os.ReadFile(timings); err == nil && bytes.Count(text, []byte("finished")) >= tasks {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := c.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = c.Wait() // it says "killed"
 }
