@@ -70,7 +70,30 @@ func readNpyHeader(r io.Reader, size int64) (*npyHeader, error) {
 	return h, nil
 }
 
-// readNext fills dst from an entry of a zip.
+// ReadNPY reads a file of numpy.save: one array, row-major and little-endian whatever it was. Its size is checked against the header before memory is
+// taken for it.
+func ReadNPY(path string) (*tensor.Tensor, error) {
+	f, size, err := openRegular(path)
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	defer f.Close()
+	h, err := readNpyHeader(f, size)
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	data, err := h.array(f)
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	x, err := fromBytes(Info{DType: h.dtype, Shape: h.shape}, data)
+	if err != nil {
+		return nil, reading(path, err)
+	}
+	return x, nil
+}
+
+// readNext fills dst from a file or an entry of a zip.
 func readNext(r io.Reader, dst []byte) error {
 	_, err := io.ReadFull(r, dst)
 	if err != nil {

@@ -50,11 +50,14 @@ func (a Augmentation) Check() error {
 func (a Augmentation) Active() bool { return a != "" && a != AugmentNone }
 
 // FillAugmented is Fill with every image changed at random. What image i becomes depends on a, seed, epoch and i alone: not on the batch that it is
-// in, nor on what was filled before. It allocates nothing and is safe for concurrent use.
+// in, nor on what was filled before. It allocates nothing and is safe for concurrent use. It panics where samples are no images.
 func (s *Set) FillAugmented(a Augmentation, seed uint64, epoch int, indices []int, x []float32, labels []int32) {
 	if !a.Active() {
 		s.Fill(indices, x, labels)
 		return
+	}
+	if s.arrays != nil {
+		panic(fmt.Sprintf("dataset: FillAugmented: %s has no images", s.name))
 	}
 	s.checkFill(len(indices), x, labels)
 	size := s.shape[0] * s.shape[1] * s.shape[2]
@@ -67,7 +70,7 @@ func (s *Set) FillAugmented(a Augmentation, seed uint64, epoch int, indices []in
 			s.resample(dst, src, s.paperMap(&d))
 		}
 		if labels != nil {
-			labels[row] = s.labels[at]
+			labels[row] = s.labelAt(at)
 		}
 	}
 }

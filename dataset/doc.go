@@ -1,5 +1,5 @@
-// Package dataset opens the image sets that networks are trained and judged on: MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, and
-// folders and zips of images.
+// Package dataset opens the image sets that networks are trained and judged on: MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100,
+// folders and zips of images, and arrays of any samples.
 //
 // A [Set] holds all images of one split, of one shape, in memory as the bytes of the file (47 MB for MNIST's training split); pixels become
 // floats only when [Set.Fill] writes a batch. A subset shares its parent's pixels.
@@ -21,6 +21,18 @@
 //
 // A path may also be that of a folder or .tar.gz with files of records in CIFAR's binary form, of which there may be any number: nothing is known of
 // their checksums then.
+//
+// # Arrays
+//
+// The path of an .npz or .safetensors, of two .npy with a comma between (inputs first), of one with inputs alone, or of a folder of such files is read as
+// arrays whose first axis counts the samples. They are told by their names, in any case: inputs are x, input, inputs, images, data, samples, features,
+// input_ids or arr_0, or bear the name of the network's input, or there is no other array; labels are y, labels, targets, classes or arr_1. Words before
+// or behind say the part, as in x_train, train/x and test_images; a folder or a file may say it, too, as train.npz. What is there for validation is the
+// test part where there is no other. Arrays without a part are both, which Options.Log hears.
+//
+// Labels are whole numbers from 0 on, of shape [n] or [n, 1]. They may be missing: see [Set.Labelled]. Inputs may have any shape. Bytes (uint8) in the
+// shape of images, [n, height, width], [n, channels, height, width] or [n, height, width, channels] with one channel or three (before the pixels, where both could be), are images like others,
+// unless the network reads whole numbers: pixels from 0 to 1, to be normalised. All other values are taken as they are: floats must be finite, whole numbers at most 2²⁴.
 //
 // # Augmentation and parts
 //

@@ -17,12 +17,18 @@ type Options struct {
 	Normalize *Normalization // nil leaves pixels in [0, 1]
 	Log       func(string)   // hears what was passed over, downloaded or kept, and why; nil is silence
 
-	// Resize is the side that images are brought to, whatever their own form; 0 leaves them, which then must all have the same.
+	// Resize is the side that images are brought to, whatever their own form; 0 leaves them, which then must all have the same. Arrays that are no images
+	// stay as they are, whatever Normalize, Resize and Channels say: see Set.Images.
 	Resize int
 	// Channels is 3 for colours, 1 for their brightness; grey images repeat it. 0 is 3 for folders and zips of images, and what the file has for others.
 	Channels int
 	// SkipCorrupt leaves out images of a folder or zip that cannot be decoded, and says so to Log.
 	SkipCorrupt bool
+
+	// Inputs are those of the network that arrays are for, by whose names they are told where there are several. None is one input of floats.
+	Inputs []Input
+	// Classes is the number of classes of the labels of arrays; 0 is one more than the largest label.
+	Classes int
 }
 
 // Open loads one split of the named data set, one of [Names], from the first place that has it, or of the folder or file at a path: the package
@@ -33,6 +39,9 @@ func Open(ctx context.Context, name string, split Split, opt Options) (*Set, err
 		return nil, err
 	}
 	if IsPath(name) {
+		if holdsArrays(name) {
+			return openArrays(ctx, name, split, opt)
+		}
 		if holdsRecords(name) != nil {
 			return openRecords(ctx, name, split, opt)
 		}

@@ -32,13 +32,15 @@ type Normalization struct {
 	Mean, Std []float32
 }
 
-// Set is a sequence of labelled images of one shape. It is safe for concurrent use: nothing changes after it is made.
+// Set is a sequence of labelled images of one shape, or of samples that arrays hold, which may have other shapes and no labels. It is safe for
+// concurrent use: nothing changes after it is made.
 type Set struct {
 	name       string
 	shape      [3]int  // channels, height, width
 	pixels     []uint8 // all images of the parent, [n, channels, height, width]
-	labels     []int32
-	index      []int // of the images of this set in pixels and labels
+	arrays     *arrays // the samples where they are no images, else nil
+	labels     []int32 // nil where there are none
+	index      []int   // of the images of this set in pixels and labels
 	classNames []string
 	tables     [][256]float32 // per channel: the float of each pixel value
 	lines      []line         // per channel: the same for values between them
@@ -81,6 +83,12 @@ func newSet(name string, shape imageShape, pixels []uint8, labels []int32, class
 
 // Normalized is the same set with another normalization; nil is none. Pixels are shared.
 func (s *Set) Normalized(norm *Normalization) (*Set, error) {
+	if s.arrays != nil {
+		if norm != nil {
+			return nil, fmt.Errorf("dataset: %s: arrays that are no images cannot be normalised: their values are taken as they are", s.name)
+		}
+		return s, nil
+	}
 	tables, lines, err := pixelTables(s.shape[0], norm)
 	if err != nil {
 		return nil, fmt.Errorf("dataset: %s: %w", s.name, err)
@@ -150,25 +158,40 @@ func spread(perChannel, values []float32, what string) error {
 // Name is the name the set was opened by.
 func (s *Set) Name() string { return s.name }
 
-// Len is the number of images.
+// Len is the number of images, or of samples.
 func (s *Set) Len() int { return len(s.index) }
 
-// Shape is that of one image: [channels, height, width].
-func (s *Set) Shape() []int { return slices.Clone(s.shape[:]) }
+// Shape is that of one image, [channels, height, width], or of one sample of an array.
+func (s *Set) Shape() []int {
+	if s.arrays != nil {
+		return slices.Clone(s.arrays.shape)
+	}
+	return slices.Clone(s.shape[:])
+}
 
-// Classes is the number of classes; labels are below it.
+// Images tells whether the samples are images, which can be normalised and augmented.
+func (s *Set) Images() bool { return s.arrays == nil }
+
+// Labelled tells whether samples have labels: arrays may come without.
+func (s *Set) Labelled() bool { return s.labels != nil }
+
+// Classes is the number of classes; labels are below it. Without labels it is 0.
 func (s *Set) Classes() int { return len(s.classNames) }
 
 // ClassNames says what the labels mean.
 func (s *Set) ClassNames() []string { return slices.Clone(s.classNames) }
 
-// Label is the class of image i.
+// Label is the class of image i. It panics where there are no labels.
 func (s *Set) Label(i int) int { return int(s.labels[s.index[i]]) }
 
 // Fill writes the images of the given indices to x, of shape [len(indices), channels, height, width], and their classes to labels, which may
-// be nil. It allocates nothing. It panics when x or labels is too short or an index is out of range.
+// be nil; where there are no labels they are -1. It allocates nothing. It panics when x or labels is too short or an index is out of range.
 func (s *Set) Fill(indices []int, x []float32, labels []int32) {
 	s.checkFill(len(indices), x, labels)
+	if s.arrays != nil {
+		s.fillArrays(indices, x, labels)
+		return
+	}
 	plane := s.shape[1] * s.shape[2]
 	size := s.shape[0] * plane
 	for row, i := range indices {
@@ -178,14 +201,25 @@ func (s *Set) Fill(indices []int, x []float32, labels []int32) {
 			translate(x[row*size+offset:], s.pixels[at*size+offset:][:plane], &s.tables[c])
 		}
 		if labels != nil {
-			labels[row] = s.labels[at]
+			labels[row] = s.labelAt(at)
 		}
 	}
+}
+
+// labelAt is the label of a sample of the parent, or -1.
+func (s *Set) labelAt(at int) int32 {
+	if s.labels == nil {
+		return -1
+	}
+	return s.labels[at]
 }
 
 // checkFill panics where n images do not fit x, or their labels labels.
 func (s *Set) checkFill(n int, x []float32, labels []int32) {
 	size := s.shape[0] * s.shape[1] * s.shape[2]
+	if s.arrays != nil {
+		size = s.arrays.size
+	}
 	if len(x) < n*size {
 		panic(fmt.Sprintf("dataset: Fill: %d images of %d pixels do not fit %d floats", n, size, len(x)))
 	}

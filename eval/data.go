@@ -7,7 +7,7 @@ type Data interface {
 	Len() int
 	// Shape is that of one sample, without the batch.
 	Shape() []int
-	// Classes is their number; labels are below it.
+	// Classes is their number; labels are below it. It is 0 where there are no labels, on which no loss can be measured.
 	Classes() int
 	// Fill writes the samples of these indices to x, one after the other, and their labels.
 	Fill(indices []int, x []float32, labels []int32)
@@ -22,7 +22,22 @@ func SampleSize(d Data) int {
 	return n
 }
 
-var errEmpty = errors.New("eval: the data set is empty")
+var (
+	errEmpty = errors.New("eval: the data set is empty")
+	// ErrNoLabels is the error of measuring a loss on samples without labels.
+	ErrNoLabels = errors.New("the data has no labels")
+)
+
+// CheckLabels is an error where there are no samples, or no labels to measure a loss by.
+func CheckLabels(d Data) error {
+	switch {
+	case d.Len() == 0:
+		return errors.New("the data set is empty")
+	case d.Classes() < 1:
+		return ErrNoLabels
+	}
+	return nil
+}
 
 // batches cuts data into batches in order. Its memory is kept from one data set to the next.
 type batches struct {

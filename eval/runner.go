@@ -184,8 +184,8 @@ func (r *Runner) Logits(ctx context.Context, d Data, visit func(logits []float32
 
 // each runs the data in batches, in order.
 func (r *Runner) each(ctx context.Context, d Data, visit func(logits []float32, labels []int32) error) error {
-	if d.Len() == 0 {
-		return errEmpty
+	if err := CheckLabels(d); err != nil {
+		return fmt.Errorf("eval: %w", err)
 	}
 	for batch := range r.batches.number(d) {
 		if err := ctx.Err(); err != nil {

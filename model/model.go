@@ -40,6 +40,7 @@ type Model struct {
 	reader checkpoint.Reader
 	infos  map[string]checkpoint.Info
 	notes  []string
+	tied   map[string]string // tensors that are other names of parameters of the graph
 	mu     sync.Mutex
 	params map[string]*tensor.Tensor
 }
@@ -235,7 +236,8 @@ func SameTensors(a, b *Model) error {
 	return nil
 }
 
-// Symmetry infers the symmetry of networks of one graph from the graph and the networks' values. Tensors the graph does not use are pinned.
+// Symmetry infers the symmetry of networks of one graph from the graph and the networks' values. Tensors the graph does not use are pinned, but for
+// those that are another name of one that it uses, which move along.
 func Symmetry(ctx context.Context, models ...*Model) (*symmetry.Symmetry, error) {
 	if len(models) == 0 {
 		return nil, errors.New("model: a symmetry of no network")
@@ -253,12 +255,29 @@ func Symmetry(ctx context.Context, models ...*Model) (*symmetry.Symmetry, error)
 		return nil, fmt.Errorf("model: %q: %w", models[0].Path, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(models[0].infos)) {
-		if _, used := s.Shapes[name]; !used {
+		owner, tied := models[0].tied[name]
+		switch _, used := s.Shapes[name]; {
+		case used:
+		case tied:
+			// It moves as the other does, and counts only once.
+			s.Shapes[name], s.Layouts[name] = s.Shapes[owner], s.Layouts[owner]
+			s.Statistics = append(s.Statistics, name)
+		default:
 			s.Shapes[name] = models[0].infos[name].Shape
 			s.Pinned = append(s.Pinned, symmetry.Pin{Tensor: name, Axis: -1, Why: "the graph does not use this tensor"})
 		}
 	}
+	slices.Sort(s.Statistics)
 	return s, nil
+}
+
+// Tie gives tensors that are other names of parameters of the graph the values of these, where there are any.
+func (m *Model) Tie(params map[string]*tensor.Tensor) {
+	for name, owner := range m.tied {
+		if t, ok := params[owner]; ok {
+			params[name] = t
+		}
+	}
 }
 
 // Save writes tensors, atomically, with this architecture in the metadata when it is known, in the format that the ending of the file's name

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type Names struct {
 	file  *onnx.File
 	graph *graph.Graph
 	bound map[string]binding // by initializer; nil where it is not known yet
+	tied  map[string]string  // tensors that are other names of bound ones
 }
 
 // binding says which tensor of a file stands for an initializer, and whether as its transpose.
@@ -45,6 +47,9 @@ func OpenNames(path string) (*Names, error) {
 
 // Close closes the ONNX file.
 func (n *Names) Close() error { return n.file.Close() }
+
+// Files are the paths of all files that the graph is read from.
+func (n *Names) Files() []string { return append([]string{n.path}, n.file.DataFiles()...) }
 
 // Bind finds the tensors of a file for the parameters of the graph, as Open with Options.Names does for a file that nothing is known of yet, and
 // keeps what it found for all files that are opened later. An initializer that bears a tensor's name is that tensor. Exporters give others names of
@@ -74,6 +79,7 @@ type binder struct {
 	bound  map[string]binding
 	used   map[string]bool // tensors
 	prints map[string][2]print
+	tied   map[string]string
 }
 
 // print tells tensors of equal shape and values: the SHA-256 of their elements as float64, as they are and transposed.
@@ -86,6 +92,7 @@ type print struct {
 func newBinder(n *Names, r checkpoint.Reader) *binder {
 	b := &binder{
 		names: n, reader: r, infos: map[string]checkpoint.Info{}, bound: map[string]binding{}, used: map[string]bool{}, prints: map[string][2]print{},
+		tied: map[string]string{},
 	}
 	for _, info := range r.Infos() {
 		b.infos[info.Name] = info
@@ -122,13 +129,22 @@ func (n *Names) bind(r checkpoint.Reader) error {
 		}
 	}
 	if len(lost) == 0 {
-		lost = b.merged(params)
+		if lost, err := b.merged(params); err != nil || len(lost) > 0 {
+			return b.cannot(lost, err)
+		}
 	}
 	if len(lost) > 0 {
-		return fmt.Errorf("its tensors cannot be told from the graph %q: %s (%s)", n.path, shorten(lost), survivingNames)
+		return b.cannot(lost, nil)
 	}
-	n.bound = b.bound
+	n.bound, n.tied = b.bound, b.tied
 	return nil
+}
+
+func (b *binder) cannot(lost []string, err error) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("its tensors cannot be told from the graph %q: %s (%s)", b.names.path, shorten(lost), survivingNames)
 }
 
 // shorten lists the first few of many.
@@ -276,8 +292,9 @@ func printOf(t *tensor.Tensor, transposed bool) (print, error) {
 	return p, nil
 }
 
-// merged finds parameters that may stand for more than one tensor: nodes share them, and a tensor of their shape is left over.
-func (b *binder) merged(params []parameter) []string {
+// merged finds parameters that may stand for more than one tensor: nodes share them, and a tensor of their shape is left over. Where that has the same
+// values, which are not all equal, it is another name of the same weight, as of an embedding that is tied to the output's projection.
+func (b *binder) merged(params []parameter) (lost []string, err error) {
 	owner := map[string]string{} // of names that stand for no tensor of their own: the parameter they are another name of
 	for _, p := range params {
 		if _, own := b.bound[p.Name]; !own {
@@ -296,19 +313,60 @@ func (b *binder) merged(params []parameter) []string {
 			readers[in]++
 		}
 	}
-	var lost []string
 	for _, p := range params {
 		if readers[p.Name] < 2 {
 			continue
 		}
 		for _, name := range b.order {
 			if !b.used[name] && b.infos[name].Shape.Equal(b.infos[b.bound[p.Name].tensor].Shape) {
+				same, err := sameWeight(b.reader, name, b.bound[p.Name].tensor)
+				if err != nil {
+					return nil, err
+				}
+				if same {
+					b.tied[name], b.used[name] = b.bound[p.Name].tensor, true
+					continue
+				}
 				lost = append(lost, fmt.Sprintf("initializer %q has %d readers, and tensor %q, for which it may stand too, has none", p.Name, readers[p.Name], name))
 				break
 			}
 		}
 	}
-	return lost
+	return lost, nil
+}
+
+// sameWeight says that two tensors of one shape have the same values, by which a weight is told: they are not all one number.
+func sameWeight(r checkpoint.Reader, x, y string) (bool, error) {
+	a, err := r.Read(x)
+	if err != nil {
+		return false, err
+	}
+	b, err := r.Read(y)
+	if err != nil {
+		return false, err
+	}
+	size, bytes := a.DType().Size(), a.Bytes()
+	varies := a.Len() > 1 && !slices.Equal(bytes[size:], bytes[:len(bytes)-size])
+	return varies && a.Equal(b), nil
+}
+
+// checkTied refuses a file where tensors differ that are one weight of the graph.
+func (m *Model) checkTied(n *Names) error {
+	for _, name := range slices.Sorted(maps.Keys(n.tied)) {
+		owner := n.tied[name]
+		if _, ok := m.infos[name]; !ok {
+			return fmt.Errorf("tensor %q is missing, another name of %q in the graph %q", name, owner, n.path)
+		}
+		same, err := sameWeight(m.reader, name, owner)
+		if err != nil {
+			return err
+		}
+		if !same {
+			return fmt.Errorf("tensors %q and %q are one weight in the graph %q, but have different values here", owner, name, n.path)
+		}
+	}
+	m.tied = n.tied
+	return nil
 }
 
 // name gives a file of tensors the graph.
@@ -323,7 +381,10 @@ func (m *Model) name(n *Names) error {
 		return err
 	}
 	m.setGraph(g)
-	return m.checkGraph(fmt.Sprintf("graph %q", n.path))
+	if err := m.checkGraph(fmt.Sprintf("graph %q", n.path)); err != nil {
+		return err
+	}
+	return m.checkTied(n)
 }
 
 // rename makes the graph whose parameters are tensors of a file. A transposed one goes through a Transpose.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -84,26 +85,40 @@ func (m *Model) Notes() []string {
 	return m.notes
 }
 
-// Input is the shape of one sample, without the batch, and Classes the number of values that the network computes for it; not ok where they are not
-// known, because the graph is not, or has symbols there.
+// Input is the shape of one sample, without the batch, and classes the number of values that the network computes for it, 0 where that is a symbol.
+// Several inputs are one vector of all their values. It is not ok where shapes are not known, because the graph is not, or has symbols there.
 func (m *Model) Input() (shape []int, classes int, ok bool) {
 	switch {
 	case m.Config != nil:
 		return m.Config.Input, m.Config.Classes, true
-	case m.Graph == nil || len(m.Graph.Inputs) != 1:
+	case m.Graph == nil || len(m.Graph.Inputs) == 0:
 		return nil, 0, false
 	}
 	values, err := m.Graph.PartialShapes()
 	if err != nil {
 		return nil, 0, false
 	}
-	in, out := m.Graph.Inputs[0].Shape, values[m.Graph.Outputs[0]].Shape
-	if len(in) < 2 || len(out) == 0 {
-		return nil, 0, false
+	size := 0
+	for _, in := range m.Graph.Inputs {
+		if len(in.Shape) == 0 {
+			return nil, 0, false
+		}
+		if shape, ok = in.Shape[1:].Fixed(); !ok {
+			return nil, 0, false
+		}
+		n, err := tensor.Shape(shape).Elements()
+		if err != nil || n > math.MaxInt-size {
+			return nil, 0, false
+		}
+		size += n
 	}
-	fixed, ok := in[1:].Fixed()
-	last := out[len(out)-1]
-	return fixed, last.Size, ok && last.IsFixed()
+	if len(m.Graph.Inputs) > 1 {
+		shape = []int{size}
+	}
+	if out := values[m.Graph.Outputs[0]].Shape; len(out) > 0 && out[len(out)-1].IsFixed() {
+		classes = out[len(out)-1].Size
+	}
+	return shape, classes, true
 }
 
 // sameGraphs reports the first difference of two graphs, however their values are named. Names of parameters count.

@@ -336,6 +336,40 @@ func TestExternalLinks(t *testing.T) {
 	}
 }
 
+// In the cache of huggingface_hub a snapshot's files are links to blobs in one folder. Data is read there, and not what else a link leads to.
+func TestExternalLinksOfACache(t *testing.T) {
+	cache := t.TempDir()
+	snapshot, blobs := filepath.Join(cache, "snapshots", "1a2b", "onnx"), filepath.Join(cache, "blobs")
+	for _, dir := range []string{snapshot, blobs} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, content := range map[string][]byte{
+		"blobs/aaaa": encode(t, located("location", "model.onnx_data")), "blobs/bbbb": []byte(strings.Repeat("b", 64)), "secret": []byte(strings.Repeat("s", 64)),
+	} {
+		if err := os.WriteFile(filepath.Join(cache, path), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	model, data := filepath.Join(snapshot, "model.onnx"), filepath.Join(snapshot, "model.onnx_data")
+	if err := os.Symlink("../../../blobs/aaaa", model); err != nil {
+		t.Skip(err)
+	}
+	for target, want := range map[string]string{"../../../blobs/bbbb": "", "../../../secret": "path escapes", "../../../blobs/gone": "path escapes", "../../../blobs": "path escapes"} {
+		if err := os.Symlink(target, data); err != nil {
+			t.Fatal(err)
+		}
+		err := openAttack(model)
+		if good := err == nil; good != (want == "") || !good && !strings.Contains(err.Error(), want) {
+			t.Errorf("data behind a link to %s: error %v, want %q", target, err, want)
+		}
+		if err := os.Remove(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Tensors cannot share the bytes of a small file of external data.
 func TestExternalShared(t *testing.T) {
 	folder := t.TempDir()

@@ -24,13 +24,20 @@ func (c *converter) batchSize() int {
 	return size
 }
 
-// batchwise are the operators that compute each sample by itself where the batch is the first axis of what they read and make.
+// batchwise are the operators that compute each sample by itself where the batch is the first axis of what they read and make, and alongOthers finds nothing
+// against it.
 var batchwise = map[string]bool{
-	"Add": true, "AveragePool": true, "BatchNormalization": true, "Clip": true, "Concat": true, "Conv": true, "Div": true, "Dropout": true, "Erf": true,
-	"Exp": true, "Flatten": true, "Gelu": true, "Gemm": true, "GlobalAveragePool": true, "GroupNormalization": true, "HardSigmoid": true, "HardSwish": true,
-	"Identity": true, "InstanceNormalization": true, "LayerNormalization": true, "LeakyRelu": true, "LogSoftmax": true, "MatMul": true, "MaxPool": true,
-	"Mul": true, "PRelu": true, "Pad": true, "Pow": true, "ReduceMean": true, "ReduceSum": true, "Relu": true, "Reshape": true, "Sigmoid": true, "Slice": true,
-	"Softmax": true, "Softplus": true, "Split": true, "Sqrt": true, "Squeeze": true, "Sub": true, "Tanh": true, "Transpose": true, "Unsqueeze": true,
+	"Abs": true, "Add": true, "And": true, "Attention": true, "AveragePool": true, "BatchNormalization": true, "Cast": true, "Ceil": true, "Clip": true,
+	"Concat": true, "Conv": true, "ConvTranspose": true, "Cos": true, "DepthToSpace": true, "Div": true, "Dropout": true, "Elu": true, "Equal": true,
+	"Erf": true, "Exp": true, "Expand": true, "Flatten": true, "Floor": true, "Gather": true, "GatherElements": true, "Gelu": true, "Gemm": true,
+	"GlobalAveragePool": true, "GlobalMaxPool": true, "Greater": true, "GreaterOrEqual": true, "GroupNormalization": true, "HardSigmoid": true,
+	"HardSwish": true, "Identity": true, "InstanceNormalization": true, "LayerNormalization": true, "LeakyRelu": true, "Less": true,
+	"LessOrEqual": true, "Log": true, "LogSoftmax": true, "MatMul": true, "Max": true, "MaxPool": true, "Min": true, "Mish": true, "Mul": true,
+	"Neg": true, "Not": true, "Or": true, "PRelu": true, "Pad": true, "Pow": true, "RMSNormalization": true, "Reciprocal": true, "ReduceL2": true,
+	"ReduceMax": true, "ReduceMean": true, "ReduceMin": true, "ReduceProd": true, "ReduceSum": true, "Relu": true, "Reshape": true, "Resize": true,
+	"RotaryEmbedding": true, "Selu": true, "Sigmoid": true, "Sin": true, "Slice": true, "Softmax": true, "Softplus": true, "Softsign": true,
+	"SpaceToDepth": true, "Split": true, "Sqrt": true, "Squeeze": true, "Sub": true, "Sum": true, "Tanh": true, "Transpose": true, "Trilu": true,
+	"Unsqueeze": true, "Where": true,
 }
 
 // freed says whether a network whose batch was made symbolic computes each sample by itself, as it did with the batch that the file fixes: every
@@ -59,7 +66,7 @@ func (c *converter) freed() bool {
 		if first.Size == 0 {
 			continue
 		}
-		if !batchwise[n.Op] || !c.alongOthers(n, values) {
+		if !batchwise[n.Op] || !c.alongOthers(n, values, dependent) {
 			return false
 		}
 		for _, out := range n.Outputs {
@@ -94,11 +101,24 @@ func (c *converter) batchFirst(s graph.Shape) bool {
 	return true
 }
 
-// alongOthers says that a Softmax does not mix samples, which shapes do not show.
-func (c *converter) alongOthers(n *graph.Node, values map[string]graph.Value) bool {
-	if n.Op != "Softmax" && n.Op != "LogSoftmax" {
-		return true
+// alongOthers says that a node does not mix samples in a way that shapes do not show: along the first axis, by what attributes or positions say.
+func (c *converter) alongOthers(n *graph.Node, values map[string]graph.Value, dependent map[string]bool) bool {
+	first := values[n.Inputs[0]].Shape
+	behind := func(byDefault int64) bool {
+		axis, err := graph.Axis(n.Attrs.Int("axis", byDefault), first.Rank())
+		return err == nil && axis > 0
 	}
-	axis, err := graph.Axis(n.Attrs.Int("axis", -1), values[n.Inputs[0]].Shape.Rank())
-	return err == nil && axis > 0
+	switch n.Op {
+	case "Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization":
+		return behind(-1)
+	case "Gather":
+		// Of a table the samples' own numbers choose rows; of a sample constant numbers choose parts.
+		data, indices := dependent[n.Inputs[0]], dependent[n.Inputs[1]]
+		return indices && !data || data && !indices && behind(0)
+	case "GatherElements":
+		return dependent[n.Inputs[0]] && dependent[n.Inputs[1]] && behind(0)
+	case "Trilu":
+		return first.Rank() > 2
+	}
+	return true
 }

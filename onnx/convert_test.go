@@ -379,8 +379,28 @@ func TestFixedBatch(t *testing.T) {
 		"unknown operator":  {false, []*pb.NodeProto{node("CumSum", list("x", "axis"), list("y"))}, nil},
 		"mean of the batch": {false, []*pb.NodeProto{node("ReduceMean", list("x"), list("m"), attr("axes", []int64{0})), node("Sub", list("x", "m"), list("y"))}, nil},
 		"constant of batch": {false, []*pb.NodeProto{node("Add", list("x", "c"), list("y"))}, nil},
+		"parts of a sample": {true, []*pb.NodeProto{node("Gather", list("x", "axis"), list("y"), attr("axis", 1))}, nil},
+		"one sample":        {false, []*pb.NodeProto{node("Gather", list("x", "axis"), list("y"), attr("axis", 0))}, nil},
+		"rows of a table": {true, []*pb.NodeProto{
+			node("Cast", list("x"), list("i"), attr("to", int(pb.TensorProto_INT64))), node("Gather", list("w", "i"), list("y")),
+		}, nil},
+		"samples by number": {false, []*pb.NodeProto{
+			node("Cast", list("x"), list("i"), attr("to", int(pb.TensorProto_INT64))), node("Gather", list("x", "i"), list("y")),
+		}, nil},
+		"elements": {true, []*pb.NodeProto{
+			node("Cast", list("x"), list("i"), attr("to", int(pb.TensorProto_INT64))), node("GatherElements", list("x", "i"), list("y"), attr("axis", 1)),
+		}, nil},
+		"elements of samples": {false, []*pb.NodeProto{
+			node("Cast", list("x"), list("i"), attr("to", int(pb.TensorProto_INT64))), node("GatherElements", list("x", "i"), list("y"), attr("axis", 0)),
+		}, nil},
+		"a choice":            {true, []*pb.NodeProto{node("Less", list("x", "row"), list("l")), node("Where", list("l", "x", "row"), list("y"))}, nil},
+		"a choice by sample":  {false, []*pb.NodeProto{node("Less", list("x", "c"), list("l")), node("Where", list("l", "x", "row"), list("y"))}, nil},
+		"triangle of samples": {false, []*pb.NodeProto{node("Trilu", list("x"), list("y"))}, nil},
+		"greatest":            {true, []*pb.NodeProto{node("ReduceMax", list("x"), list("m"), attr("axes", []int64{1})), node("Sub", list("x", "m"), list("y"))}, nil},
+		"greatest of all":     {false, []*pb.NodeProto{node("ReduceMax", list("x"), list("m"), attr("axes", []int64{0})), node("Sub", list("x", "m"), list("y"))}, nil},
 	} {
-		m := modelOf(13, tt.nodes, w, floats("c", []int64{3, 4}, ramp(12)...), &pb.TensorProto{Name: "axis", DataType: int32(pb.TensorProto_INT64), Int64Data: []int64{0}})
+		m := modelOf(13, tt.nodes, w, floats("c", []int64{3, 4}, ramp(12)...), floats("row", []int64{1, 4}, ramp(4)...),
+			&pb.TensorProto{Name: "axis", DataType: int32(pb.TensorProto_INT64), Dims: []int64{1}, Int64Data: []int64{0}})
 		m.Graph.Input[0] = valueInfo("x", pb.TensorProto_FLOAT, 3, 4)
 		g := graphOf(t, m)
 		if freed := !g.Inputs[0].Shape[0].IsFixed(); freed != tt.freed {

@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,12 +65,11 @@ func (f *File) sizeOf(location string) (int64, error) {
 	if size, known := f.sizes[location]; known {
 		return size, nil
 	}
-	root, err := os.OpenRoot(f.folder)
-	if err != nil {
-		return 0, malformed("external data %s: %v", quote(location), cause(err))
-	}
-	defer root.Close()
-	info, err := root.Stat(filepath.FromSlash(location))
+	var info fs.FileInfo
+	err := f.inFolder(location, func(root *os.Root, name string) (err error) {
+		info, err = root.Stat(name)
+		return err
+	})
 	switch {
 	case err != nil:
 		return 0, malformed("external data %s: %v", quote(location), cause(err))
@@ -82,16 +82,40 @@ func (f *File) sizeOf(location string) (int64, error) {
 
 // openExternal opens a file of external data. It was checked to be regular, and is not followed out of the model's folder.
 func (f *File) openExternal(location string) (*os.File, error) {
-	root, err := os.OpenRoot(f.folder)
-	if err != nil {
-		return nil, malformed("external data %s: %v", quote(location), cause(err))
-	}
-	defer root.Close()
-	file, err := root.Open(filepath.FromSlash(location))
+	var file *os.File
+	err := f.inFolder(location, func(root *os.Root, name string) (err error) {
+		file, err = root.Open(name)
+		return err
+	})
 	if err != nil {
 		return nil, malformed("external data %s: %v", quote(location), cause(err))
 	}
 	return file, nil
+}
+
+// inFolder uses a file of external data in the model's folder, out of which no link is followed. With one exception: where the model is itself a link,
+// data behind a link may lie beside what the model is a link to. So the cache of huggingface_hub is read, in which all files of a snapshot are links into
+// one folder, and yet nothing from elsewhere.
+func (f *File) inFolder(location string, use func(root *os.Root, name string) error) error {
+	err := within(f.folder, filepath.FromSlash(location), use)
+	if err == nil {
+		return nil
+	}
+	model, noModel := filepath.EvalSymlinks(f.path)
+	data, noData := filepath.EvalSymlinks(filepath.Join(f.folder, filepath.FromSlash(location)))
+	if noModel != nil || noData != nil || filepath.Dir(model) != filepath.Dir(data) {
+		return err
+	}
+	return within(filepath.Dir(data), filepath.Base(data), use)
+}
+
+func within(folder, name string, use func(root *os.Root, name string) error) error {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return use(root, name)
 }
 
 func (f *File) readExternal(info checkpoint.Info, e external) (*tensor.Tensor, error) {

@@ -221,9 +221,16 @@ func (v *verifier) economise(g *graph.Graph) {
 	}
 }
 
+// unread says that the network does not read a tensor, which is another name of one that it does.
+func (v *verifier) unread(ref AxisRef) bool {
+	_, literal := v.symmetry.Shapes[ref.Tensor]
+	_, read := v.run.specs[ref.Tensor]
+	return literal && !read
+}
+
 // refs lists the axes to permute alone: those of tensors with several first where not all are tried, since a vector may do nothing.
 func (v *verifier) refs() []AxisRef {
-	refs := v.symmetry.axisRefs()
+	refs := slices.DeleteFunc(v.symmetry.axisRefs(), v.unread)
 	if v.sparing {
 		slices.SortStableFunc(refs, func(a, b AxisRef) int {
 			return len(v.symmetry.Layouts[b.Tensor]) - len(v.symmetry.Layouts[a.Tensor])
@@ -264,7 +271,7 @@ func (v *verifier) sensitive(ctx context.Context, t trial) error {
 // conclude lists what was not seen, in the order of the groups.
 func (v *verifier) conclude() {
 	proven := v.proven()
-	for _, ref := range v.symmetry.axisRefs() {
+	for _, ref := range slices.DeleteFunc(v.symmetry.axisRefs(), v.unread) {
 		switch seen, tried := v.seen[ref]; {
 		case !tried:
 			v.proof.Untried++

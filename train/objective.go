@@ -35,6 +35,11 @@ func NewObjective(g *graph.Graph, data, scored eval.Data, batch int, seed uint64
 	if data.Len() == 0 || batch < 1 {
 		return nil, fmt.Errorf("train: an objective on %d samples in batches of %d", data.Len(), batch)
 	}
+	for _, d := range []eval.Data{data, scored} {
+		if err := eval.CheckLabels(d); err != nil && d.Len() > 0 {
+			return nil, fmt.Errorf("train: %w", err)
+		}
+	}
 	e, err := nn.New[float32](withoutDropout(g), nn.Options{Threads: threads, Training: true, BatchStatistics: len(graph.Statistics(g)) > 0})
 	if err != nil {
 		return nil, err

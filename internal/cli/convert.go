@@ -11,6 +11,7 @@ import (
 
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/model"
+	"github.com/rebasin/rebasin/onnx"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -31,7 +32,7 @@ func (a *app) convert() *cobra.Command {
 		Long: `Writes the tensors and the metadata of IN to OUT, one tensor at a time. The ending
 of OUT's name says the format: .safetensors, .pt, .pth, .bin or .ckpt (PyTorch),
 .npz (NumPy), .index.json (safetensors in several files), .onnx where IN is ONNX
-too. Any other ending means that of IN. What else a file of PyTorch holds beside its state dict, as the number
+too, or --graph gives the model whose initializers IN's tensors become. Any other ending means that of IN. What else a file of PyTorch holds beside its state dict, as the number
 of an epoch, goes into another one as far as it is made of plain values.`,
 		Example: `  rebasin convert a.safetensors a.pt
   rebasin convert a.safetensors half.safetensors --dtype bf16
@@ -57,6 +58,9 @@ func (a *app) runConvert(ctx context.Context, f *convertFlags, in, out string) e
 	}
 	if err := checkOutput(out, in); err != nil {
 		return err
+	}
+	if format, named := checkpoint.FormatOfName(out); named && format == checkpoint.FormatONNX && f.models.graph != "" {
+		return a.convertInto(ctx, f, in, out)
 	}
 	m, err := f.models.openTensors(in)
 	if err != nil {
@@ -88,6 +92,47 @@ func (a *app) runConvert(ctx context.Context, f *convertFlags, in, out string) e
 		}{out, string(form.Format), len(entries), bytes, append([]string{}, m.Form().LeftOut(out)...)})
 	}
 	a.printf("%s: %s of %s, as %s\n", out, counted(len(entries), "tensor"), size(bytes), form.Format)
+	return nil
+}
+
+// convertInto writes the model of --graph with the tensors of a file of its state dict.
+func (a *app) convertInto(ctx context.Context, f *convertFlags, in, out string) error {
+	if f.dtype != "" {
+		return usagef("--dtype: initializers keep the types that they have in the model of --graph")
+	}
+	if err := checkOutput(out, in, f.models.graph); err != nil {
+		return err
+	}
+	names, err := model.OpenNames(f.models.graph)
+	if err != nil {
+		return fmt.Errorf("--graph: %w", err)
+	}
+	defer names.Close()
+	for _, file := range names.Files() {
+		if sameFile(file, out+onnx.DataSuffix) {
+			return usagef("output %q is an input too; inputs are never changed", file)
+		}
+	}
+	opt := model.Options{Key: f.models.key, Names: names}
+	if err := names.Bind(in, opt); err != nil {
+		return err
+	}
+	m, err := model.Open(in, opt)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := names.Write(ctx, out, m); err != nil {
+		return err
+	}
+	a.finish()
+	if a.json {
+		return writeJSON(a.stdout, struct {
+			Output string `json:"output"`
+			Format string `json:"format"`
+		}{out, string(checkpoint.FormatONNX)})
+	}
+	a.printf("%s: %s with the tensors of %s\n", out, f.models.graph, in)
 	return nil
 }
 

@@ -23,7 +23,8 @@ type dataFlags struct {
 
 func (d *dataFlags) register(c *cobra.Command, use string) {
 	f := c.Flags()
-	f.StringVar(&d.name, "data", "", "data set "+use+": "+strings.Join(dataset.Names(), ", ")+", or the `PATH` of a folder or zip of images, train/CLASS/*.png|jpg and test/...")
+	f.StringVar(&d.name, "data", "", "data set "+use+": "+strings.Join(dataset.Names(), ", ")+", or the `PATH` of a folder or zip of images, "+
+		"train/CLASS/*.png|jpg and test/..., or of arrays: an .npz with x and y or x_train, ..., X.npy,Y.npy, or a folder of such")
 	f.StringVar(&d.normalize, "normalize", "",
 		"MEAN[,..]:STD[,..] that the model expects of pixels in [0, 1], or the name of a data set for its usual ones, or none; models trained here remember it")
 	f.IntVar(&d.resize, "resize", 0, "bring images to this height and width; models trained here remember it")
@@ -52,7 +53,7 @@ func (d *dataFlags) check() error {
 		return usagef("%d samples: the number must not be negative", d.samples)
 	}
 	if d.name != "" && !slices.Contains(dataset.Names(), d.name) && !dataset.IsPath(d.name) {
-		return usagef("unknown data set %q; there are %s, and folders and zips of images", d.name, strings.Join(dataset.Names(), ", "))
+		return usagef("unknown data set %q; there are %s, and paths of images and arrays", d.name, strings.Join(dataset.Names(), ", "))
 	}
 	if err := (dataset.Options{Resize: d.resize, Channels: d.channels}).Check(); err != nil {
 		return usageError{err}
@@ -64,7 +65,7 @@ func (d *dataFlags) check() error {
 // require is check for a command that cannot do without data.
 func (d *dataFlags) require() error {
 	if d.name == "" {
-		return usagef("data is needed: --data NAME, one of %s, or --data PATH of a folder or zip of images", strings.Join(dataset.Names(), ", "))
+		return usagef("data is needed: --data NAME, one of %s, or --data PATH of a folder or zip of images, or of arrays", strings.Join(dataset.Names(), ", "))
 	}
 	return d.check()
 }
@@ -213,6 +214,10 @@ func (d *dataFlags) open(ctx context.Context, a *app, split dataset.Split, net *
 	if err != nil {
 		return nil, err
 	}
+	for _, in := range net.Graph.Inputs {
+		opt.Inputs = append(opt.Inputs, dataset.Input{Name: in.Name, Integer: !in.DType.IsFloat()})
+	}
+	_, opt.Classes, _ = net.Input()
 	// A set that does not fit should not be refused for a normalization that does not fit it either.
 	normalize := opt.Normalize
 	opt.Normalize = nil
@@ -220,26 +225,74 @@ func (d *dataFlags) open(ctx context.Context, a *app, split dataset.Split, net *
 	if err != nil {
 		return nil, err
 	}
+	if err := d.checkKind(a, set, normalize); err != nil {
+		return nil, err
+	}
 	if err := fits(net, set); err != nil {
 		return nil, err
 	}
+	if !set.Images() {
+		return set, nil
+	}
 	return set.Normalized(normalize)
+}
+
+// openLabelled is open for what cannot be done without labels.
+func (d *dataFlags) openLabelled(ctx context.Context, a *app, split dataset.Split, net *model.Model) (*dataset.Set, error) {
+	set, err := d.open(ctx, a, split, net)
+	if err == nil {
+		err = labelled(set)
+	}
+	return set, err
+}
+
+// labelled is an error where a set has no labels.
+func labelled(set *dataset.Set) error {
+	if set.Labelled() {
+		return nil
+	}
+	return fmt.Errorf("%s has no labels, without which losses and accuracies cannot be measured: give them as an array y or labels, of whole numbers", set.Name())
+}
+
+// checkKind refuses what is said of images where samples are none. What the model remembers of images does not count then, which is said.
+func (d *dataFlags) checkKind(a *app, set *dataset.Set, normalize *dataset.Normalization) error {
+	switch {
+	case set.Images():
+	case d.normalize != "" && d.normalize != "none", d.resize != 0, d.channels != 0, d.skipCorrupt:
+		return usagef("%s has arrays, whose values are taken as they are: --normalize, --resize, --channels and --skip-corrupt are for images, "+
+			"which are arrays of uint8 of shape [n, height, width] or with one or three channels", set.Name())
+	case normalize != nil:
+		a.sayOnce(fmt.Sprintf("%s: its values are taken as they are; the model was trained on images normalised by %s", set.Name(), formatNormalization(normalize)))
+	}
+	return nil
 }
 
 // fits checks that samples have the shape that the network reads, or as many values where that is a plain vector, and the labels as many classes as it
 // tells apart.
 func fits(net *model.Model, set *dataset.Set) error {
 	input, classes, known := net.Input()
-	if !known {
+	if !known || classes == 0 && set.Labelled() {
 		return fmt.Errorf("%q: what it reads and computes for one sample cannot be told from its graph", net.Path)
 	}
 	shape := set.Shape()
-	same := slices.Equal(input, shape) || len(input) < len(shape) && product(input) == product(shape)
+	// Extents of 1 may be there or not.
+	same := slices.Equal(wide(input), wide(shape)) || len(input) < len(shape) && product(input) == product(shape)
+	if !set.Labelled() {
+		if !same {
+			return fmt.Errorf("%q reads samples of shape %v; %s has samples of shape %v", net.Path, input, set.Name(), shape)
+		}
+		return nil
+	}
 	if !same || classes != set.Classes() {
 		return fmt.Errorf("%q reads samples of shape %v and tells %d classes apart; %s has samples of shape %v in %d classes",
 			net.Path, input, classes, set.Name(), shape, set.Classes())
 	}
 	return nil
+}
+
+// wide are the extents above 1.
+func wide(extents []int) []int {
+	return slices.DeleteFunc(slices.Clone(extents), func(e int) bool { return e == 1 })
 }
 
 func product(extents []int) int {

@@ -46,7 +46,7 @@ func (a *app) runEval(ctx context.Context, models *modelFlags, data *dataFlags, 
 	}
 	defer m.Close()
 	a.noteModels(m)
-	set, err := data.open(ctx, a, split, m)
+	set, err := data.openLabelled(ctx, a, split, m)
 	if err != nil {
 		return err
 	}

@@ -124,11 +124,11 @@ func (a *app) runInterpolate(ctx context.Context, f *interpolateFlags, paths []s
 
 // split opens the data, and an engine to measure networks like net on both parts of it.
 func (f *interpolateFlags) split(ctx context.Context, a *app, net *model.Model) (*eval.Split, error) {
-	train, err := f.data.open(ctx, a, dataset.Train, net)
+	train, err := f.data.openLabelled(ctx, a, dataset.Train, net)
 	if err != nil {
 		return nil, err
 	}
-	test, err := f.data.open(ctx, a, dataset.Test, net)
+	test, err := f.data.openLabelled(ctx, a, dataset.Test, net)
 	if err != nil {
 		return nil, err
 	}

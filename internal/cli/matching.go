@@ -31,6 +31,7 @@ type matchFlags struct {
 	own      evalCommand
 	later    bool // data is needed after aligning
 	unread   bool // values are looked at when they are merged, and not before
+	losses   bool // and losses on it
 	blend    float64
 	init     string
 	// recorded are files of activations, of A and of B, to be used in place of running the networks.
@@ -113,7 +114,12 @@ func (m *matchFlags) check() error {
 
 // needsData says that matching runs the networks.
 func (m *matchFlags) needsData() bool {
-	return m.method == "ste" || m.method == "auto" && !m.judgedByCommand() || m.needsActivations() && len(m.recorded) == 0
+	return m.needsLosses() || m.needsActivations() && len(m.recorded) == 0
+}
+
+// needsLosses says that matching measures losses on the data.
+func (m *matchFlags) needsLosses() bool {
+	return m.method == "ste" || m.method == "auto" && !m.judgedByCommand()
 }
 
 func (m *matchFlags) needsActivations() bool {
@@ -232,8 +238,11 @@ func (m *matchFlags) align(ctx context.Context, a *app, paths ...string) (*match
 
 // openData comes first: data that does not fit the network should not cost a proof.
 func (m *matchFlags) openData(ctx context.Context, a *app, r *matching) (err error) {
-	if m.later || m.method != notAligned && m.needsData() {
-		r.data, err = m.data.open(ctx, a, dataset.Train, r.a)
+	if !m.later && (m.method == notAligned || !m.needsData()) {
+		return nil
+	}
+	if r.data, err = m.data.open(ctx, a, dataset.Train, r.a); err == nil && (m.losses || m.needsLosses()) {
+		err = labelled(r.data)
 	}
 	return err
 }

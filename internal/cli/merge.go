@@ -105,7 +105,8 @@ func (f *mergeFlags) check(models int) error {
 		return err
 	}
 	f.unread = f.method == notAligned && !f.search && f.data.name == "" && !f.repair.active()
-	if f.later = f.search && !f.own.active() || f.repair.active(); f.method == notAligned {
+	f.losses = f.search && !f.own.active()
+	if f.later = f.losses || f.repair.active(); f.method == notAligned {
 		return f.data.check()
 	}
 	return f.matchFlags.check()

@@ -129,13 +129,20 @@ func (r *repairFlags) onImages() string {
 }
 
 // forward runs networks on the samples to repair on.
-func (r *repairFlags) forward(a *app, data *dataset.Set) merge.Forward {
+func (r *repairFlags) forward(a *app, data *dataset.Set) (merge.Forward, error) {
 	part := subset(data, r.samples)
 	var samples eval.Data = part
-	if r.augmented() {
+	switch {
+	case !r.augmented():
+	case !part.Images() && !r.remembered:
+		return nil, usagef("--repair-augment %s: %s has arrays that are no images", r.augment, data.Name())
+	case !part.Images():
+		a.sayOnce(fmt.Sprintf("%s: its values are taken as they are; the models were trained on images that %s augmented", data.Name(), r.augment))
+		r.augment = string(dataset.AugmentNone)
+	default:
 		samples = part.Augmented(dataset.Augmentation(r.augment), subsetSeed, 0)
 	}
-	return &eval.Values{Data: samples, Threads: a.threads, Batch: repairBatch}
+	return &eval.Values{Data: samples, Threads: a.threads, Batch: repairBatch}, nil
 }
 
 // repairJSON is what --json prints of a repair.
@@ -169,7 +176,11 @@ func (f *mergeFlags) newRepairer(ctx context.Context, a *app, r *matching) (*mer
 	if err != nil {
 		return nil, err
 	}
-	return merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), r.a.Graph, ends, f.repair.forward(a, r.data))
+	forward, err := f.repair.forward(a, r.data)
+	if err != nil {
+		return nil, err
+	}
+	return merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), r.a.Graph, ends, forward)
 }
 
 // repairMerge repairs the network that the plan makes, and puts it in the plan.
@@ -189,6 +200,7 @@ func (a *app) repairMerge(ctx context.Context, f *mergeFlags, plan *merge.Plan, 
 	if err != nil {
 		return nil, err
 	}
+	r.a.Tie(out.Params)
 	plan.Repaired = out.Params
 	return out, nil
 }
@@ -212,7 +224,11 @@ func (a *app) repairedMix(ctx context.Context, f *interpolateFlags, split *eval.
 		copy(split.Runner.Theta(), theta)
 		ends = append(ends, split.Runner.ParamTensors())
 	}
-	repairer, err := merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), net.Graph, ends, f.repair.forward(a, split.Train.(*dataset.Set)))
+	forward, err := f.repair.forward(a, split.Train.(*dataset.Set))
+	if err != nil {
+		return nil, err
+	}
+	repairer, err := merge.NewRepairer(ctx, merge.RepairMethod(f.repair.method), net.Graph, ends, forward)
 	if err != nil {
 		return nil, err
 	}

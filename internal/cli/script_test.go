@@ -117,6 +117,8 @@ func useCache(t *testing.T) string {
 //	unchanged
 //	mlp FILE OPTION=VALUE...         writes a network with random weights, see [mlpFixture]
 //	images FILE OPTION=VALUE...      writes a folder or a zip of images, see [imageFixture]
+//	arrays FILE NAME=DTYPE:SHAPE..   writes an .npz of random numbers, see [writeArrays]
+//	npy NPZ NAME FILE                takes an array out of an .npz
 //	header FILE TEXT BYTES [LENGTH]  writes a safetensors file of a header and zeros; LENGTH is what it says of the header's length
 func TestScripts(t *testing.T) {
 	shared, fresh := useCache(t), t.TempDir()
@@ -126,6 +128,10 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	onnx, err := filepath.Abs(filepath.Join("..", "..", "onnx", "testdata")) // networks that PyTorch exported
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := filepath.Abs(filepath.Join("testdata", "onnx")) // networks that read numbers of tokens
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +148,12 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GOMODCACHE", goModCache)
 			e.Setenv("TORCH", torch)
 			e.Setenv("ONNX", onnx)
+			e.Setenv("TOKENS", tokens)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "interrupts": interrupts, "json": checkJSON, "only": only, "remember": remember, "unchanged": unchanged,
-			"mlp": writeMLP, "header": writeHeader, "images": writeImages,
+			"mlp": writeMLP, "header": writeHeader, "images": writeImages, "arrays": writeArrays, "npy": writeNPY,
 		},
 	})
 }

@@ -141,6 +141,17 @@ func (f *trainFlags) open(ctx context.Context, a *app) (data, test *dataset.Set,
 		return nil, nil, fmt.Errorf("%s has samples of shape %v in %d classes to train on, and of shape %v in %d classes to test with",
 			data.Name(), data.Shape(), data.Classes(), test.Shape(), test.Classes())
 	}
+	for _, set := range []*dataset.Set{data, test} {
+		if err := labelled(set); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := f.data.checkKind(a, data, nil); err != nil {
+		return nil, nil, err
+	}
+	if f.cfg.Augment.Active() && !data.Images() {
+		return nil, nil, usagef("--augment %s: %s has arrays that are no images", f.cfg.Augment, data.Name())
+	}
 	if data, err = f.part.of(data); err != nil {
 		return nil, nil, err
 	}
