@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/nn"
 	"github.com/rebasin/rebasin/tensor"
 	"github.com/rebasin/rebasin/zoo"
 )
@@ -49,7 +50,11 @@ func TestCostlyProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &verifier{run: &verifyRun{}, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}
+	specs := map[string]nn.ParamSpec{}
+	for _, p := range g.Params {
+		specs[p.Name] = nn.ParamSpec{Name: p.Name}
+	}
+	v := &verifier{run: &verifyRun{specs: specs}, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}
 	v.economise(g)
 	if !v.sparing || v.run.fewRows != 2 {
 		t.Fatalf("sparing %v, %d inputs", v.sparing, v.run.fewRows)
