@@ -162,9 +162,8 @@ func splitData() *definition {
 			Laptop: spec(Spec{
 				Cases: []Case{
 					withoutAccuracy(mlpCase("fashion-mnist", 1, 10)), withoutAccuracy(mlpCase("cifar10", 1, 10)),
-					onlyReset(withoutAccuracy(convCase("cifar10", "resnet8", "batch", 1, 6))),
 				},
-				Pairs: 3, Points: 3, Samples: 5000,
+				Pairs: 3, Points: 7, Samples: 5000,
 			}),
 			Evening: spec(Spec{
 				Cases: []Case{onlyReset(withoutAccuracy(convCase("cifar100", "resnet20", "batch", 1, 20))), onlyReset(withoutAccuracy(convCase("cifar10", "resnet20", "batch", 2, 10)))},
