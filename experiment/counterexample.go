@@ -57,6 +57,17 @@ type CounterexamplePath struct {
 // network predicts 1 at the centre of the cell, else '0'.
 type DecisionRegion []string
 
+// at is the prediction at a point of the square.
+func (r DecisionRegion) at(x1, x2 float64) bool {
+	n := len(r)
+	if n == 0 {
+		return false
+	}
+	cell := func(x float64) int { return min(max(int((x+1)/2*float64(n)), 0), n-1) }
+	row, i := r[n-1-cell(x2)], cell(x1)
+	return i < len(row) && row[i] == '1'
+}
+
 // counterexampleLayers are the names of the layers, and of the groups of the two hidden ones.
 var counterexampleLayers = []string{"fc1", "fc2", "fc3"}
 

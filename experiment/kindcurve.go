@@ -110,6 +110,12 @@ func newMix(ctx context.Context, p *pair, o curveOptions, runner *eval.Runner, d
 	if err != nil {
 		return nil, err
 	}
+	return RepairedMix(ctx, runner, repairer), nil
+}
+
+// RepairedMix is the line between two networks, which lie in arenas like the runner's, with the statistics of every mixture repaired. It uses the
+// runner's arena.
+func RepairedMix(ctx context.Context, runner *eval.Runner, repairer *merge.Repairer) landscape.Mix {
 	return func(dst, x, y []float32, lambda float64) error {
 		if err := landscape.Lerp(runner.Theta(), x, y, lambda); err != nil {
 			return err
@@ -123,7 +129,7 @@ func newMix(ctx context.Context, p *pair, o curveOptions, runner *eval.Runner, d
 		}
 		copy(dst, runner.Theta())
 		return nil
-	}, nil
+	}
 }
 
 func newRepairer(ctx context.Context, p *pair, method merge.RepairMethod, samples int, augment dataset.Augmentation, data *dataset.Set, threads int) (*merge.Repairer, error) {

@@ -3,6 +3,7 @@ package experiment
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/experiment/task"
@@ -10,7 +11,6 @@ import (
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/symmetry"
-	"github.com/rebasin/rebasin/tensor"
 	"github.com/rebasin/rebasin/zoo"
 )
 
@@ -47,7 +47,7 @@ type Merged struct {
 }
 
 func (l *Lab) mergeKind() *task.Kind {
-	return &task.Kind{Name: "merge", Recipe: 1, Rate: .1, Run: l.runMerge}
+	return &task.Kind{Name: "merge", Recipe: 2, Rate: .1, Run: l.runMerge}
 }
 
 func (l *Lab) runMerge(ctx context.Context, job *task.Job) error {
@@ -105,7 +105,7 @@ func (l *Lab) runMerge(ctx context.Context, job *task.Job) error {
 			return err
 		}
 	}
-	merged, err := average(models)
+	merged, err := merge.MeanParams(models, slices.Repeat([]float64{1}, len(models)))
 	if err != nil {
 		return err
 	}
@@ -150,26 +150,4 @@ func (l *Lab) runMergePair(ctx context.Context, job *task.Job, o mergeOptions) e
 		return err
 	}
 	return job.WriteResult(out)
-}
-
-// average is the mean of float32 networks of the same tensors, summed in float64.
-func average(models []match.Params) (match.Params, error) {
-	out := match.Params{}
-	for name, first := range models[0] {
-		if first.DType() != tensor.F32 {
-			return nil, fmt.Errorf("tensor %q is of type %v", name, first.DType())
-		}
-		sum := make([]float64, len(tensor.Of[float32](first)))
-		for _, m := range models {
-			for i, v := range tensor.Of[float32](m[name]) {
-				sum[i] += float64(v)
-			}
-		}
-		values := make([]float32, len(sum))
-		for i, s := range sum {
-			values[i] = float32(s / float64(len(models)))
-		}
-		out[name] = tensor.FromSlice(first.Shape(), values)
-	}
-	return out, nil
 }

@@ -164,27 +164,39 @@ func sample(set *dataset.Set, n int) *dataset.Set {
 	return set.Subset(dataset.Order(set.Len(), subsetSeed, 0)[:n])
 }
 
-// identify fills in the digest where the data is not a set whose content is known.
+// identify fills in the digest where the data is not a set whose content is known. A digest that is declared, as in the spec that a run leaves, must be
+// that of the data.
 func (l *Lab) identify(ctx context.Context, d Data) (Data, error) {
-	path := l.path(d.Name)
+	declared := d.Digest
+	var err error
+	if d.Digest, err = l.digestOf(ctx, l.path(d.Name)); err != nil {
+		return d, err
+	}
+	if declared != "" && d.Digest != declared {
+		return d, fmt.Errorf("the data %s is not that with the digest %.16s…: name its files as the source of %s", d.Name, declared, d.Name)
+	}
+	return d, nil
+}
+
+// digestOf is the digest of the files at a path, computed once; empty for a named set.
+func (l *Lab) digestOf(ctx context.Context, path string) (string, error) {
 	if !dataset.IsPath(path) {
-		return d, nil
+		return "", nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if digest, ok := l.digests[path]; ok {
-		d.Digest = digest
-		return d, nil
+		return digest, nil
 	}
 	digest, err := digest(ctx, path)
 	if err != nil {
-		return d, err
+		return "", err
 	}
 	if l.digests == nil {
 		l.digests = map[string]string{}
 	}
-	l.digests[path], d.Digest = digest, digest
-	return d, nil
+	l.digests[path] = digest
+	return digest, nil
 }
 
 // digest is the hash of a file, or of the names and contents of all files in a folder, in order.

@@ -81,7 +81,7 @@ func onset() *definition {
 	return &definition{
 		summarise: summariseOnset, figures: onsetFigures,
 		name: "onset", title: "When in training does connectivity begin?", source: "section 5.1, figure 3",
-		claim: "Networks are not connected after weight matching when they are initialised; the barrier vanishes in the course of training.",
+		claim: "Early in training networks are not connected after weight matching; the barrier vanishes in the course of training.",
 		lists: []string{"cases", "epochs"},
 		check: func(s *Spec) error {
 			if len(s.Epochs) == 0 {

@@ -159,7 +159,8 @@ func keysOf(p *Plan, kind string) (keys []string) {
 func TestKeys(t *testing.T) {
 	data := pictures(t)
 	l := newLab()
-	trainings := keysOf(planOf(t, l, smallSpec("interpolation", data)), "train")
+	first := planOf(t, l, smallSpec("interpolation", data))
+	trainings := keysOf(first, "train")
 	if len(trainings) != 4 {
 		t.Fatalf("%d trainings of two pairs", len(trainings))
 	}
@@ -180,8 +181,16 @@ func TestKeys(t *testing.T) {
 	img := image.NewGray(image.Rect(0, 0, 8, 8))
 	img.SetGray(3, 3, color.Gray{9})
 	writePicture(t, filepath.Join(data, "train", "a", "0.png"), img)
-	if got := keysOf(planOf(t, newLab(), smallSpec("interpolation", data)), "train"); got[0] == trainings[0] {
+	other := planOf(t, newLab(), smallSpec("interpolation", data))
+	if got := keysOf(other, "train"); got[0] == trainings[0] {
 		t.Error("other data has the same key")
+	}
+	// The spec that a run leaves names what its data was: the same again has the same keys, other data is an error.
+	if got := keysOf(planOf(t, newLab(), other.Spec), "train"); got[0] != keysOf(other, "train")[0] {
+		t.Error("the spec with the digest of its data has other keys")
+	}
+	if _, err := newLab().Plan(context.Background(), first.Spec); err == nil || !strings.Contains(err.Error(), "not that with the digest") {
+		t.Errorf("a spec with the digest of other data: %v", err)
 	}
 }
 

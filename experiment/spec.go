@@ -311,8 +311,6 @@ func (s *Spec) checkCases() error {
 			return fmt.Errorf("%s is there twice", where)
 		case c.Data.Name == "":
 			return fmt.Errorf("%s names no data", where)
-		case c.Data.Digest != "":
-			return fmt.Errorf("%s: the digest of data is computed, not declared", where)
 		case c.Data.Limit < 0 || c.Data.Resize < 0:
 			return fmt.Errorf("%s: limit and resize of data must not be negative", where)
 		case c.Training.Epochs < 1 || c.Training.Epochs > maxEpochs:

@@ -156,6 +156,7 @@ type way struct {
 	trainPaper, testPaper           stat
 	middleLoss, middleAccuracy      stat
 	endLoss, endAccuracy            stat
+	gap                             stat // of accuracy on test data, between the mean of the ends and the middle
 	trainMiddleLoss, trainMiddleAcc stat
 	seconds                         stat // of the alignment, on one thread
 	product                         stat // <A, P·B>
@@ -220,6 +221,10 @@ func (w *way) gather(f *Finished, matched []*Record) error {
 	w.trainMiddleAcc = over(func(c *Curve) float64 { return float64(c.middle().Train.Accuracy) })
 	w.endLoss = over(func(c *Curve) float64 { e := c.Ends(); return float64(e[0].Test.Loss+e[1].Test.Loss) / 2 })
 	w.endAccuracy = over(func(c *Curve) float64 { e := c.Ends(); return float64(e[0].Test.Accuracy+e[1].Test.Accuracy) / 2 })
+	w.gap = over(func(c *Curve) float64 {
+		e := c.Ends()
+		return float64(e[0].Test.Accuracy+e[1].Test.Accuracy)/2 - float64(c.middle().Test.Accuracy)
+	})
 	var seconds, products, sweeps []float64
 	for _, r := range matched {
 		var m Matched
@@ -255,8 +260,12 @@ func leastEnd(ways []*way, c string) float64 {
 	return least
 }
 
-// zeroBarrier is the barrier of the loss, in nats, up to which it counts as none.
-const zeroBarrier = .05
+// What counts as no barrier: one of the loss, in nats, up to zeroBarrier, and a midpoint less accurate than its ends by up to zeroGap. Loss alone would
+// not do: the barrier between networks that are too sure of themselves vanishes, since the midpoint is less sure, though it knows less.
+const (
+	zeroBarrier = .05
+	zeroGap     = .02
+)
 
 // aligned says that a way is not that of networks as they are.
 func (w *way) aligned() bool { return w.method != Naive }
@@ -333,8 +342,8 @@ func untrained(ways []*way, c *Case) string {
 }
 
 const interpolationRule = "In a case, the way of aligning and repairing with the least mean barrier on training data is looked at. The claim holds there if its barrier of " +
-	"the test loss over the chord is below .05 nats by more than two standard errors over pairs, does not hold if it is above by more than two, and is undecided " +
-	"between, and where an end is not trained well enough. It holds if it holds in all cases, and does not if it does not in one."
+	"the test loss over the chord is below .05 nats and its midpoint less than 2 points less accurate on test data than the mean of its ends, both by more than two standard errors over pairs; does not hold if either is above by more " +
+	"than two; and is undecided between, and where an end is not trained well enough. It holds if it holds in all cases, and does not if it does not in one."
 
 func summariseInterpolation(f *Finished) (*Summary, error) {
 	ways, err := f.ways()
@@ -350,7 +359,7 @@ func summariseInterpolation(f *Finished) (*Summary, error) {
 			continue
 		}
 		j := CaseVerdict{Subject: c.Name}
-		j.Word, j.Why = judgeZero(best.testBarrier), fmt.Sprintf("%s: barrier %s, accuracy %s %% between ends of %s %%",
+		j.Word, j.Why = judgeZero(best), fmt.Sprintf("%s: barrier %s, accuracy %s %% between ends of %s %%",
 			best.describe(), best.testBarrier.text(3), best.middleAccuracy.percent(), best.endAccuracy.percent())
 		if why := untrained(ways, c); why != "" {
 			j.Word, j.Why = Undecided, why+"; "+j.Why
@@ -384,20 +393,21 @@ func comparePaper(f *Finished, ways []*way) (out []report.Comparison) {
 	return out
 }
 
-// judgeZero says whether a barrier is none.
-func judgeZero(barrier stat) string {
-	switch barrier.beyond(zeroBarrier) {
-	case -1:
+// judgeZero says whether a way has no barrier.
+func judgeZero(w *way) string {
+	loss, gap := w.testBarrier.beyond(zeroBarrier), w.gap.beyond(zeroGap)
+	switch {
+	case loss < 0 && gap < 0:
 		return Holds
-	case 1:
+	case loss > 0 || gap > 0:
 		return DoesNotHold
 	}
 	return Undecided
 }
 
 const onsetRule = "In a case the barrier of the test loss after weight matching is compared between the first and the last epoch measured. The claim holds if it is larger at the first " +
-	"by more than two standard errors and none at the last (below .05 nats by more than two), does not hold if either is contradicted by more than two, and is undecided else, " +
-	"and where an end is not trained well enough at the last."
+	"by more than two standard errors and none at the last (below .05 nats, and the midpoint less than 2 points less accurate than the mean of its ends, both by more than two), does not hold if one of these is contradicted by more " +
+	"than two, and is undecided else, and where an end is not trained well enough at the last."
 
 func summariseOnset(f *Finished) (*Summary, error) {
 	ways, err := f.ways()
@@ -414,9 +424,10 @@ func summariseOnset(f *Finished) (*Summary, error) {
 		}
 		slices.SortStableFunc(of, func(a, b *way) int { return cmp.Compare(a.epoch, b.epoch) })
 		first, last := of[0], of[len(of)-1]
-		zero, falls := judgeZero(last.testBarrier), first.testBarrier.above(last.testBarrier)
+		zero, falls := judgeZero(last), first.testBarrier.above(last.testBarrier)
 		j := CaseVerdict{Subject: c.Name, Word: Undecided}
-		j.Why = fmt.Sprintf("barrier %s after epoch %d, %s after epoch %d", first.testBarrier.text(3), first.epoch, last.testBarrier.text(3), last.epoch)
+		j.Why = fmt.Sprintf("barrier %s after epoch %d, %s after epoch %d, where the midpoint has %s %% between ends of %s %%",
+			first.testBarrier.text(3), first.epoch, last.testBarrier.text(3), last.epoch, last.middleAccuracy.percent(), last.endAccuracy.percent())
 		switch {
 		case zero == Holds && falls > 0:
 			j.Word = Holds

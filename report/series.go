@@ -275,8 +275,9 @@ func (r references) Plot(c draw.Canvas, p *plot.Plot) {
 			}
 		}
 	}
+	shown := func(y float64) bool { return finite(y) && (p.Y.Scale != plot.LogScale{} || y > 0) }
 	for _, m := range r.panel.marks {
-		if finite(m.Y) {
+		if shown(m.Y) {
 			place.points = append(place.points, vg.Point{X: x(m.X), Y: y(m.Y)})
 		}
 	}
@@ -286,10 +287,10 @@ func (r references) Plot(c draw.Canvas, p *plot.Plot) {
 		c.FillText(style, vg.Point{X: box.Min.X, Y: box.Min.Y + style.FontExtents().Descent}, text)
 	}
 	for _, l := range r.panel.lines {
-		at := y(l.Y)
-		if !finite(l.Y) || p.Y.Scale == (plot.LogScale{}) && l.Y <= 0 {
+		if !shown(l.Y) {
 			continue
 		}
+		at := y(l.Y)
 		c.StrokeLine2(draw.LineStyle{Color: muted, Width: 1, Dashes: []vg.Length{1.5, 2.5}}, c.Min.X, at, c.Max.X, at)
 		if text := label(l.Label); text != "" {
 			left, right := c.Min.X+4, c.Max.X-4-style.Width(text)
@@ -301,7 +302,7 @@ func (r references) Plot(c draw.Canvas, p *plot.Plot) {
 		}
 	}
 	for _, m := range r.panel.marks {
-		if !finite(m.Y) {
+		if !shown(m.Y) {
 			continue
 		}
 		at := vg.Point{X: x(m.X), Y: y(m.Y)}

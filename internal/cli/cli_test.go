@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,15 +22,20 @@ import (
 func TestExamples(t *testing.T) {
 	useCache(t)
 	a := &app{stdout: &checkedWriter{Writer: io.Discard}, stderr: io.Discard}
-	for _, c := range a.root().Commands() {
-		if c.Name() == "help" || c.Name() == "completion" {
+	commands := a.root().Commands()
+	for _, c := range commands {
+		commands = append(commands, c.Commands()...)
+	}
+	for _, c := range commands {
+		if c.Name() == "help" || c.Name() == "completion" || c.Parent().Name() == "completion" {
 			continue // for a shell
 		}
 		if c.Example == "" || c.Short == "" {
 			t.Errorf("%s has no example or no description", c.Name())
 		}
 		for line := range strings.Lines(c.Example) {
-			args := words(line)
+			command, _, _ := strings.Cut(line, " > ")
+			args := words(command)
 			t.Run(strings.TrimSpace(line), func(t *testing.T) { beginExample(t, args[1:]) })
 		}
 	}
@@ -66,8 +72,18 @@ func beginExample(t *testing.T, args []string) {
 		recordActivations(t, path, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, "h1", "h2")
 	}
 	photos := imageFixture{classes: []string{"cat", "dog"}, train: 2, test: 1}
-	if err := photos.write("photos.zip"); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"photos.zip", "cifar10-images.zip"} {
+		if err := photos.write(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	switch {
+	case args[0] == "experiment":
+		beginExperiments(t)
+	case slices.Contains(args, "costs.f32"):
+		if err := os.WriteFile("costs.f32", make([]byte, 4*2048*2048), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if args[len(args)-1] == "--resume" {
 		if err := (&train.Snapshot{}).Save(context.Background(), "a.safetensors.snapshot"); err != nil {
@@ -76,6 +92,22 @@ func beginExample(t *testing.T, args []string) {
 	}
 	if code, _, stderr := quiet(2, args...); code != exitDone && code != exitInterrupted {
 		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// beginExperiments leaves a specification and the finished runs that examples name.
+func beginExperiments(t *testing.T) {
+	const spec = "experiment: counterexample\nname: mine\n"
+	if err := os.WriteFile("my.yaml", []byte(spec), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"interpolation", "width"} {
+		if err := os.WriteFile(name+".yaml", []byte(strings.ReplaceAll(spec, "mine", name)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, stderr := quiet(1<<30, "experiment", "run", name+".yaml"); code != exitDone {
+			t.Fatal(stderr)
+		}
 	}
 }
 

@@ -309,7 +309,7 @@ command goes on where it was. Records, one JSON object a line, are in
 FOLDER/runs/NAME/records.jsonl; "rebasin experiment report" makes a page of them.`,
 		Example: `  rebasin experiment run interpolation --preset smoke
   rebasin experiment run width --preset laptop --source cifar10=cifar10-images.zip
-  rebasin experiment run my.yaml --dir /data/experiments`,
+  rebasin experiment run my.yaml --dir experiments`,
 		Args: arguments(1, 1, "the name of an experiment, or a file, is"),
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := f.spec(c, args[0])
@@ -407,7 +407,7 @@ func (a *app) experimentStatus(f *experimentFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
 		Short:   "Show the runs in a folder",
-		Example: "  rebasin experiment status --dir /data/experiments",
+		Example: "  rebasin experiment status --dir experiments",
 		Args:    arguments(0, 0, ""),
 		RunE:    func(*cobra.Command, []string) error { return a.runStatus(f) },
 	}

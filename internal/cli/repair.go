@@ -11,6 +11,7 @@ import (
 
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
+	"github.com/rebasin/rebasin/experiment"
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/landscape"
 	"github.com/rebasin/rebasin/merge"
@@ -232,20 +233,7 @@ func (a *app) repairedMix(ctx context.Context, f *interpolateFlags, split *eval.
 	if err != nil {
 		return nil, err
 	}
-	return func(dst, x, y []float32, lambda float64) error {
-		if err := landscape.Lerp(split.Runner.Theta(), x, y, lambda); err != nil {
-			return err
-		}
-		out, err := repairer.Apply(ctx, split.Runner.ParamTensors(), []float64{1 - lambda, lambda}, nil)
-		if err != nil {
-			return err
-		}
-		if err := split.Runner.SetParams(out.Params); err != nil {
-			return err
-		}
-		copy(dst, split.Runner.Theta())
-		return nil
-	}, nil
+	return experiment.RepairedMix(ctx, split.Runner, repairer), nil
 }
 
 // printRepair says what a repair did.
