@@ -149,8 +149,10 @@ func TestReadSpecRefuses(t *testing.T) {
 		"one model":                 {in("interpolation", "merge-many") + "models: [1, 3]\n", "1 networks"},
 		"many repaired":             {strings.Replace(in("interpolation", "merge-many"), "  network:", "  repairs: [reset]\n  network:", 1) + "models: [2, 2]\n", "repairs no statistics"},
 		"planted in nothing":        {"experiment: planted", "networks are needed"},
-		"network twice": {"experiment: planted\nnetworks: [{name: a, config: {arch: mlp, input: [4], classes: 2}}, {name: a, config: {arch: mlp, input: [4], classes: 2}}]",
-			"twice"},
+		"network twice": {
+			"experiment: planted\nnetworks: [{name: a, config: {arch: mlp, input: [4], classes: 2}}, {name: a, config: {arch: mlp, input: [4], classes: 2}}]",
+			"twice",
+		},
 		"network without input": {"experiment: planted\nnetworks: [{name: a, config: {arch: mlp}}]", `network "a"`},
 		"cases of planted":      {strings.Replace(small(""), "interpolation", "planted", 1) + "networks: [{name: a, config: {arch: mlp, input: [4], classes: 2}}]\n", "cases is no field"},
 	} {
