@@ -34,7 +34,7 @@ func (l *Lab) counterexampleKind() *task.Kind {
 }
 
 func (l *Lab) singlePassKind() *task.Kind {
-	return &task.Kind{Name: "singlepass", Recipe: 1, Rate: 1, Run: func(ctx context.Context, job *task.Job) error {
+	return &task.Kind{Name: "singlepass", Recipe: 2, Rate: 1, Run: func(ctx context.Context, job *task.Job) error {
 		var o SinglePassOptions
 		if err := job.Decode(&o); err != nil {
 			return err

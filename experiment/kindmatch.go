@@ -79,7 +79,7 @@ type Candidate struct {
 }
 
 func (l *Lab) matchKind() *task.Kind {
-	return &task.Kind{Name: "match", Recipe: 1, Rate: .2, Run: l.runMatch}
+	return &task.Kind{Name: "match", Recipe: 2, Rate: .2, Run: l.runMatch}
 }
 
 // pair is two networks of one graph.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/rebasin/rebasin/graph"
+	"github.com/rebasin/rebasin/internal/kernel"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -42,9 +43,9 @@ func (e *Engine[T]) layOut() error {
 			e.trained = size
 		}
 	}
-	e.params = make([]T, size)
+	e.params = kernel.Make[T](size)
 	if e.opt.Training {
-		e.grads = make([]T, size)
+		e.grads = kernel.Make[T](size)
 	}
 	return nil
 }
@@ -64,33 +65,37 @@ func (e *Engine[T]) Grads() []T { return e.grads }
 // SetParams sets all parameters, from tensors of any float type. Tensors of the graph's parameters that are not floats may be among them,
 // and are passed over. An error names the tensor that is missing, has another shape or is not the graph's, and changes nothing.
 func (e *Engine[T]) SetParams(params map[string]*tensor.Tensor) error {
-	if err := e.checkParams(params); err != nil {
-		return fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
+	if err := e.CheckParams(params); err != nil {
+		return err
 	}
-	converted := make([][]T, len(e.specs))
-	for i, s := range e.specs {
-		var err error
-		if converted[i], err = convert[T](params[s.Name]); err != nil {
-			return fmt.Errorf("nn: graph %q: tensor %q: %w", e.net.graph.Name, s.Name, err)
+	for _, s := range e.specs {
+		if err := e.take(s, params[s.Name]); err != nil {
+			return err
 		}
-	}
-	for i, s := range e.specs {
-		copy(e.params[s.Offset:], converted[i])
 	}
 	return nil
 }
 
-func (e *Engine[T]) checkParams(params map[string]*tensor.Tensor) error {
+// take sets a parameter from a tensor that has been checked.
+func (e *Engine[T]) take(s ParamSpec, t *tensor.Tensor) error {
+	if err := tensor.ConvertInto(e.params[s.Offset:s.Offset+s.Len], t); err != nil {
+		return fmt.Errorf("nn: graph %q: tensor %q: %w", e.net.graph.Name, s.Name, err)
+	}
+	return nil
+}
+
+// CheckParams returns the error that [Engine.SetParams] would, and sets nothing.
+func (e *Engine[T]) CheckParams(params map[string]*tensor.Tensor) error {
 	known := map[string]bool{}
 	for _, p := range e.net.graph.Params {
 		known[p.Name] = true
 		if err := checkParam(p, params[p.Name]); err != nil {
-			return err
+			return fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
 		}
 	}
 	for _, name := range sortedKeys(params) {
 		if !known[name] {
-			return fmt.Errorf("tensor %q is not a parameter of the graph", name)
+			return fmt.Errorf("nn: graph %q: tensor %q is not a parameter of the graph", e.net.graph.Name, name)
 		}
 	}
 	return nil
@@ -113,23 +118,17 @@ func checkParam(p graph.Value, t *tensor.Tensor) error {
 	return nil
 }
 
-// SetParam sets one parameter, from a tensor of any float type and its shape. An error changes nothing.
+// SetParam sets one parameter, from a tensor of any float type and its shape. An error changes nothing. Different parameters may be set at the same time.
 func (e *Engine[T]) SetParam(name string, t *tensor.Tensor) error {
 	at := slices.IndexFunc(e.specs, func(s ParamSpec) bool { return s.Name == name })
 	if at < 0 {
 		return fmt.Errorf("nn: graph %q: tensor %q is no parameter of floats", e.net.graph.Name, name)
 	}
 	p, _ := e.net.graph.Param(name)
-	err := checkParam(p, t)
-	var data []T
-	if err == nil {
-		data, err = convert[T](t)
-	}
-	if err != nil {
+	if err := checkParam(p, t); err != nil {
 		return fmt.Errorf("nn: graph %q: %w", e.net.graph.Name, err)
 	}
-	copy(e.params[e.specs[at].Offset:], data)
-	return nil
+	return e.take(e.specs[at], t)
 }
 
 // convert returns the elements of t as T. They are those of t itself where it has that type.

@@ -38,7 +38,7 @@ func (p *plan[T]) setInput(x []T) {
 	}
 	for i, in := range p.inputs {
 		if in.data == nil {
-			in.data = make([]T, p.batch*p.rows[i])
+			in.data = kernel.Make[T](p.batch * p.rows[i])
 		}
 	}
 	for example := range p.batch {
@@ -261,7 +261,7 @@ func (p *planner[T]) workspace() int {
 
 // allocate gives the plan its memory.
 func (p *planner[T]) allocate() *plan[T] {
-	p.plan.arena = make([]T, place(p.buffers))
+	p.plan.arena = kernel.Make[T](place(p.buffers))
 	bind(p.buffers, p.plan.arena)
 	return p.plan
 }

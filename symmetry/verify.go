@@ -103,17 +103,25 @@ func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]
 	}
 	v := &verifier{run: r, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}
 	v.economise(g)
+	if err := r.check(params); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
+	}
 	trials := []trial{
-		{params: params, alignment: s.moving(rng)},
-		{params: s.randomParams(rng, params), alignment: s.moving(rng), random: true},
+		{source: sourceOf(params), alignment: s.moving(rng)},
+		{source: s.randomSource(rng.Uint64(), params), alignment: s.moving(rng), random: true},
 	}
 	for _, t := range trials {
 		if err := v.holds(ctx, t); err != nil {
 			return nil, fmt.Errorf("verify: %w", err)
 		}
 	}
-	// Random parameters first: with them hardly an axis is left to try with the others.
-	for _, t := range slices.Backward(trials) {
+	// Random parameters first: with them hardly an axis is left to try with the others. Units that no input excites hide an axis, so what was
+	// not seen gets more chances.
+	slices.Reverse(trials)
+	for range moreDraws {
+		trials = append(trials, trial{source: s.randomSource(rng.Uint64(), params), alignment: s.moving(rng), random: true})
+	}
+	for _, t := range trials {
 		if err := v.sensitive(ctx, t); err != nil {
 			return nil, fmt.Errorf("verify: %w", err)
 		}
@@ -125,12 +133,27 @@ func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]
 // verifyRuns is how often all inputs run: before and after an alignment, with two sets of parameters.
 const verifyRuns = 4
 
+// moreDraws of random parameters are for axes of which nothing has been seen.
+const moreDraws = 3
+
 // verifyStream keeps the draws of Verify apart from others of the same seed.
 const verifyStream = 0x7665726966790000
 
+// A source gives the tensors of a network one at a time, always the same, to several goroutines at once: of a large network there need not be a second set.
+type source func(name string) (*tensor.Tensor, error)
+
+func sourceOf(params map[string]*tensor.Tensor) source {
+	return func(name string) (*tensor.Tensor, error) {
+		if t := params[name]; t != nil {
+			return t, nil
+		}
+		return nil, fmt.Errorf("tensor %q is missing", name)
+	}
+}
+
 // trial is one set of parameters and the alignment tried on it.
 type trial struct {
-	params    map[string]*tensor.Tensor
+	source    source
 	alignment *Alignment
 	random    bool
 }
@@ -146,7 +169,7 @@ type verifier struct {
 
 // holds compares the outputs before and after the trial's alignment.
 func (v *verifier) holds(ctx context.Context, t trial) error {
-	before, err := v.run.with(ctx, t.params, v.run.inputs)
+	before, err := v.run.with(ctx, t.source, v.run.inputs)
 	if err != nil && t.random {
 		return fmt.Errorf("with random parameters: %w", err)
 	}
@@ -171,10 +194,10 @@ func (v *verifier) deviation(ctx context.Context, t trial, before []float64, gro
 	for _, g := range v.symmetry.Groups[:groups] {
 		a.Perms[g.Name] = t.alignment.Perms[g.Name]
 	}
-	moved, err := v.symmetry.Apply(a, t.params)
-	if err != nil {
+	if err := v.symmetry.CheckAlignment(a); err != nil {
 		return 0, err
 	}
+	moved := func(name string) (*tensor.Tensor, error) { return v.symmetry.ApplyFrom(a, name, t.source) }
 	after, err := v.run.with(ctx, moved, v.run.inputs)
 	if err != nil {
 		return 0, err
@@ -241,12 +264,12 @@ func (v *verifier) refs() []AxisRef {
 
 // sensitive permutes each axis that no trial has seen so far alone.
 func (v *verifier) sensitive(ctx context.Context, t trial) error {
-	refs := slices.DeleteFunc(v.refs(), func(ref AxisRef) bool { return v.seen[ref] })
 	proven := v.proven()
+	refs := slices.DeleteFunc(v.refs(), func(ref AxisRef) bool { return v.seen[ref] || v.sparing && proven[ref.Group] })
 	if len(refs) == 0 {
 		return nil
 	}
-	before, err := v.run.with(ctx, t.params, v.run.few)
+	before, err := v.run.with(ctx, t.source, v.run.few)
 	if err != nil {
 		return err
 	}
@@ -258,7 +281,7 @@ func (v *verifier) sensitive(ctx context.Context, t trial) error {
 		if err != nil {
 			return err
 		}
-		after, err := v.run.instead(ctx, moved, t.params, v.run.few)
+		after, err := v.run.instead(ctx, moved, t.source, v.run.few)
 		if err != nil {
 			return err
 		}

@@ -2,9 +2,9 @@ package symmetry
 
 import "github.com/rebasin/rebasin/graph"
 
-// proofCost is how many multiplications each of the two parts of a proof may take before it makes do with fewer inputs: some seconds of float64. What
-// is no symmetry shows on nearly every input.
-const proofCost = 2e9
+// proofCost is how many multiplications each of the two parts of a proof may take before it makes do with fewer inputs: less than a second of float64
+// in assembly, some seconds without. What is no symmetry shows on nearly every input.
+const proofCost = 8e9
 
 // leastSamples is below what no cost pushes the number of inputs.
 const leastSamples = 2

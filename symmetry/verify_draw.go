@@ -1,6 +1,7 @@
 package symmetry
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -22,34 +23,42 @@ func (s *Symmetry) moving(rng *rand.Rand) *Alignment {
 	return a
 }
 
-// randomParams draws new values for all tensors of floats but the constants, which come as they are. Matrices are normal
-// with variance 2/fan-in, which carries signals through ReLU networks of any depth: He, Zhang, Ren, Sun, "Delving Deep
+// randomSource draws new values for all tensors of floats but the constants, which come as they are: each from a seed of its own. Matrices are uniform
+// with mean 0 and variance 2/fan-in, which carries signals through ReLU networks of any depth: He, Zhang, Ren, Sun, "Delving Deep
 // into Rectifiers", ICCV 2015, arXiv:1502.01852. Vectors lie in [1/2, 3/2), which suits biases, scales and variances.
-func (s *Symmetry) randomParams(rng *rand.Rand, params map[string]*tensor.Tensor) map[string]*tensor.Tensor {
-	out := make(map[string]*tensor.Tensor, len(params))
-	for _, name := range sortedKeys(params) {
+func (s *Symmetry) randomSource(seed uint64, params map[string]*tensor.Tensor) source {
+	names := sortedKeys(params)
+	return func(name string) (*tensor.Tensor, error) {
+		at, ok := slices.BinarySearch(names, name)
+		if !ok {
+			return nil, fmt.Errorf("tensor %q is missing", name)
+		}
 		t := params[name]
 		if s.Constant[name] || !t.DType().IsFloat() {
-			out[name] = t
-			continue
+			return t, nil
 		}
-		drawn := tensor.New(tensor.F64, t.Shape())
-		fillRandom(rng, tensor.Of[float64](drawn), t.Shape())
-		out[name] = drawn
+		drawn := tensor.New(tensor.F32, t.Shape())
+		fillRandom(rand.New(rand.NewPCG(seed, uint64(at))), tensor.Of[float32](drawn), t.Shape())
+		return drawn, nil
 	}
-	return out
 }
 
-func fillRandom(rng *rand.Rand, data []float64, shape tensor.Shape) {
+func fillRandom(rng *rand.Rand, data []float32, shape tensor.Shape) {
 	if len(shape) < 2 {
 		for i := range data {
-			data[i] = 0.5 + rng.Float64()
+			data[i] = 0.5 + rng.Float32()
 		}
 		return
 	}
-	deviation := math.Sqrt(2 * float64(shape[0]) / float64(max(1, len(data))))
-	for i := range data {
-		data[i] = deviation * rng.NormFloat64()
+	// 23 bits of each half of a draw are the bits behind the point of a number in [1, 2).
+	limit := math.Sqrt(3 * 2 * float64(shape[0]) / float64(max(1, len(data))))
+	scale, shift := float32(2*limit), float32(3*limit)
+	for i := 0; i < len(data); i += 2 {
+		bits := rng.Uint64()
+		data[i] = scale*math.Float32frombits(0x3f800000|uint32(bits)>>9) - shift
+		if i+1 < len(data) {
+			data[i+1] = scale*math.Float32frombits(0x3f800000|uint32(bits>>41)) - shift
+		}
 	}
 }
 
@@ -175,7 +184,10 @@ func (s *Symmetry) permuteAlone(ref AxisRef, t trial) (map[string]*tensor.Tensor
 	a.Perms[g.Name] = t.alignment.Perms[g.Name]
 	tensors := map[string]*tensor.Tensor{}
 	for _, name := range s.Members(ref.Tensor) {
-		tensors[name] = t.params[name]
+		var err error
+		if tensors[name], err = t.source(name); err != nil {
+			return nil, err
+		}
 	}
 	return alone.Apply(a, tensors)
 }

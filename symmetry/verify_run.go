@@ -1,11 +1,16 @@
 package symmetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/nn"
@@ -39,7 +44,10 @@ func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Ten
 	}
 	var outputs [2][]float64
 	for i, params := range []map[string]*tensor.Tensor{a, b} {
-		if outputs[i], err = r.with(ctx, params, r.inputs); err != nil {
+		if err = r.check(params); err == nil {
+			outputs[i], err = r.with(ctx, sourceOf(params), r.inputs)
+		}
+		if err != nil {
 			return 0, 0, fmt.Errorf("verify: %s network: %w", [2]string{"first", "second"}[i], err)
 		}
 	}
@@ -67,6 +75,8 @@ type verifyRun struct {
 	graph   *graph.Graph
 	engine  *nn.Engine[float64]
 	specs   map[string]nn.ParamSpec
+	largest []string // the names in specs, the largest first
+	threads int
 	batch   int // inputs at a time
 	fixed   bool
 	inputs  []float64
@@ -83,8 +93,13 @@ func newVerifyRun(g *graph.Graph, threads int) (*verifyRun, error) {
 		return nil, err
 	}
 	r := &verifyRun{graph: g, engine: e, specs: map[string]nn.ParamSpec{}, batch: batchRows, fewRows: fewRows}
-	for _, s := range e.Specs() {
-		r.specs[s.Name] = s
+	if r.threads = threads; threads <= 0 {
+		r.threads = runtime.GOMAXPROCS(0)
+	}
+	specs := e.Specs()
+	slices.SortStableFunc(specs, func(a, b nn.ParamSpec) int { return b.Len - a.Len })
+	for _, s := range specs {
+		r.specs[s.Name], r.largest = s, append(r.largest, s.Name)
 	}
 	// The engine has seen to it that the inputs have one batch axis, and that no other extent is a symbol.
 	limits := indexLimits(g)
@@ -129,39 +144,63 @@ func (r *verifyRun) setInputs(x []float64) error {
 	return nil
 }
 
+// check holds a set of parameters to the graph.
+func (r *verifyRun) check(params map[string]*tensor.Tensor) error {
+	return r.engine.CheckParams(params)
+}
+
 // with sets all parameters and returns all outputs on inputs.
-func (r *verifyRun) with(ctx context.Context, params map[string]*tensor.Tensor, inputs []float64) ([]float64, error) {
-	if err := r.engine.SetParams(params); err != nil {
+func (r *verifyRun) with(ctx context.Context, params source, inputs []float64) ([]float64, error) {
+	if err := r.setAll(ctx, params); err != nil {
 		return nil, err
 	}
 	return r.outputs(ctx, inputs)
 }
 
+// setAll sets the parameters, the largest first, as many at a time as there are threads.
+func (r *verifyRun) setAll(ctx context.Context, params source) error {
+	var (
+		wait sync.WaitGroup
+		next atomic.Int64
+		errs = make([]error, len(r.largest))
+	)
+	for range min(r.threads, len(r.largest)) {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(r.largest) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				t, err := params(r.largest[i])
+				if err == nil {
+					err = r.engine.SetParam(r.largest[i], t)
+				}
+				errs[i] = err
+			}
+		})
+	}
+	wait.Wait()
+	return cmp.Or(ctx.Err(), errors.Join(errs...))
+}
+
 // instead returns the outputs with some tensors in place of those that are set, and sets those again.
-func (r *verifyRun) instead(ctx context.Context, some, params map[string]*tensor.Tensor, inputs []float64) ([]float64, error) {
-	if err := r.set(some); err != nil {
+func (r *verifyRun) instead(ctx context.Context, some map[string]*tensor.Tensor, params source, inputs []float64) ([]float64, error) {
+	if err := r.set(sourceOf(some), some); err != nil {
 		return nil, err
 	}
 	y, err := r.outputs(ctx, inputs)
-	back := make(map[string]*tensor.Tensor, len(some))
-	for name := range some {
-		back[name] = params[name]
-	}
-	return y, errors.Join(err, r.set(back))
+	return y, errors.Join(err, r.set(params, some))
 }
 
-// set overwrites some parameters of known shape.
-func (r *verifyRun) set(params map[string]*tensor.Tensor) error {
-	for _, name := range sortedKeys(params) {
-		s, ok := r.specs[name]
-		if !ok {
+// set sets the parameters of some names.
+func (r *verifyRun) set(params source, some map[string]*tensor.Tensor) error {
+	for _, name := range sortedKeys(some) {
+		if _, ok := r.specs[name]; !ok {
 			continue
 		}
-		t, err := params[name].Convert(tensor.F64)
-		if err != nil {
-			return fmt.Errorf("tensor %q: %w", name, err)
+		t, err := params(name)
+		if err == nil {
+			err = r.engine.SetParam(name, t)
 		}
-		copy(r.engine.Params()[s.Offset:s.Offset+s.Len], tensor.Of[float64](t))
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

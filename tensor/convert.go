@@ -3,6 +3,7 @@ package tensor
 import (
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/rebasin/rebasin/internal/kernel"
 )
@@ -25,12 +26,35 @@ func (t *Tensor) Convert(to DType) (*Tensor, error) {
 		return nil, err
 	}
 	out := New(to, t.shape)
+	t.convert(out)
+	return out, nil
+}
+
+// ConvertInto fills dst with the elements of t, converted as by [Tensor.Convert]. It allocates nothing. An error says that dst has another length or
+// that there is no such conversion.
+func ConvertInto[T float32 | float64](dst []T, t *Tensor) error {
+	to := dtypeOf[T]()
+	switch {
+	case len(dst) != t.len:
+		return fmt.Errorf("tensor: %d elements of shape %v do not fit into %d", t.len, t.shape, len(dst))
+	case t.dtype > Bool:
+		return fmt.Errorf("tensor: no conversion from %v to %v", t.dtype, to)
+	case t.dtype == to:
+		copy(dst, view[T](t.data))
+	case t.len > 0:
+		size := t.len * to.Size()
+		t.convert(&Tensor{dtype: to, shape: t.shape, len: t.len, data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(dst))), size)})
+	}
+	return nil
+}
+
+// convert fills out, of the same shape and another dtype, one of floats.
+func (t *Tensor) convert(out *Tensor) {
 	if t.dtype == F64 || t.dtype == I64 || t.dtype == I32 {
 		convertWide(out, t)
 	} else {
 		convertNarrow(out, t)
 	}
-	return out, nil
 }
 
 // convertNarrow converts the dtypes of which every value is exact in a float32.

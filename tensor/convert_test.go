@@ -2,9 +2,11 @@ package tensor_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"testing"
 
@@ -359,6 +361,34 @@ func TestConvertRefuses(t *testing.T) {
 				t.Errorf("%v to %v: error %v", from, to, err)
 			}
 		}
+	}
+}
+
+// TestConvertInto has it agree with Convert, and refuse what that refuses and what does not fit.
+func TestConvertInto(t *testing.T) {
+	for _, from := range []tensor.DType{tensor.F16, tensor.BF16, tensor.F32, tensor.F64, tensor.I64, tensor.I32, tensor.U8, tensor.Bool} {
+		for _, n := range []int{0, 1, 3000} {
+			x := tensor.New(from, tensor.Shape{n})
+			for i, b := 0, x.Bytes(); i < len(b); i++ {
+				b[i] = byte(i % 2)
+			}
+			wide, narrow := make([]float64, n), make([]float32, n)
+			if err := errors.Join(tensor.ConvertInto(wide, x), tensor.ConvertInto(narrow, x)); err != nil {
+				t.Fatalf("%v: %v", from, err)
+			}
+			if want := tensor.Of[float64](mustConvert(t, x, tensor.F64)); !slices.Equal(wide, want) {
+				t.Errorf("%v to float64: %v, want %v", from, wide, want)
+			}
+			if want := tensor.Of[float32](mustConvert(t, x, tensor.F32)); !slices.Equal(narrow, want) {
+				t.Errorf("%v to float32: %v, want %v", from, narrow, want)
+			}
+			if err := tensor.ConvertInto(make([]float32, n+1), x); err == nil {
+				t.Errorf("%v: %d elements fill %d", from, n, n+1)
+			}
+		}
+	}
+	if err := tensor.ConvertInto(make([]float32, 1), tensor.New(tensor.F8E4M3, tensor.Shape{1})); err == nil {
+		t.Error("a dtype without arithmetic was converted")
 	}
 }
 

@@ -32,7 +32,7 @@ func New(dtype DType, shape Shape) *Tensor {
 
 // alignedBytes returns n zero bytes that start at a multiple of eight. The allocator aligns small byte slices less than that.
 func alignedBytes(n int) []byte {
-	words := make([]uint64, n/8+(n%8+7)/8)
+	words := kernel.Make[uint64](n/8 + (n%8+7)/8)
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), n)
 }
 

@@ -32,7 +32,7 @@ func portable[T Float]() *implementation[T] {
 }
 
 var (
-	chosen64 = portable[float64]()
+	chosen64 = choose(offered64(), os.Getenv(limitVariable))
 	chosen32 = choose(offered(), os.Getenv(limitVariable))
 )
 
@@ -40,7 +40,7 @@ var (
 func Features() string { return chosen32.name }
 
 // choose returns the best implementation not above the limit. A limit that is no name of a set is none.
-func choose(offers []*implementation[float32], limit string) *implementation[float32] {
+func choose[T Float](offers []*implementation[T], limit string) *implementation[T] {
 	names := []string{"portable", "avx2", "avx512"}
 	highest := slices.Index(names, limit)
 	if highest < 0 {

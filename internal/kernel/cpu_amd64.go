@@ -23,6 +23,23 @@ func offered() []*implementation[float32] {
 	return offers
 }
 
+// offered64 lists the same for float64, of which only products have assembly: proofs run in it.
+func offered64() []*implementation[float64] {
+	offers := []*implementation[float64]{portable[float64]()}
+	add := func(name string, e engine[float64]) {
+		o := portable[float64]()
+		o.name, o.engine = name, e
+		offers = append(offers, o)
+	}
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+		add("avx2", doubleAVX2())
+		if cpu.X86.HasAVX512F {
+			add("avx512", doubleAVX512())
+		}
+	}
+	return offers
+}
+
 // peakOf turns a loop of multiply-adds into a peak of an implementation.
 func peakOf(loop func(rounds int), multiplyAdds int) func(rounds int) float64 {
 	return func(rounds int) float64 {

@@ -175,7 +175,7 @@ func (o *operand[T]) take(first, count, depth int) {
 
 func grow[T Float](s []T, n int) []T {
 	if cap(s) < n {
-		return make([]T, n)
+		return Make[T](n)
 	}
 	return s[:n]
 }

@@ -23,6 +23,25 @@ func engineAVX2() engine[float32] {
 	}
 }
 
+// doubleAVX512 multiplies 12 x 16 tiles in 24 registers of 8 elements. Blocks of half the depth are as large as those of float32.
+func doubleAVX512() engine[float64] {
+	return engine[float64]{
+		mr: 12, nr: 16, blocks: blocking{depth: 192, span: 768, rows: 96, cols: 128},
+		multiply: multiplyDouble12x16AVX512, multiplyHalf: multiplyDouble12x8AVX512,
+		short:     []shortTile[float64]{{4, multiplyDouble4x16AVX512, multiplyDouble4x8AVX512}},
+		packLines: packLines[float64], packRows: packRows[float64], storeEdge: storeEdge[float64],
+	}
+}
+
+// doubleAVX2 multiplies 6 x 8 tiles in 12 registers of 4 elements.
+func doubleAVX2() engine[float64] {
+	return engine[float64]{
+		mr: 6, nr: 8, blocks: blocking{depth: 128, span: 512, rows: 192, cols: 128},
+		multiply: multiplyDouble6x8AVX2, multiplyHalf: multiplyDouble6x4AVX2,
+		packLines: packLines[float64], packRows: packRows[float64], storeEdge: storeEdge[float64],
+	}
+}
+
 // rowMask is the masks of all numbers of lines: those of h lines begin at 32-h.
 var rowMask = func() (m [64]int32) {
 	for i := range 32 {

@@ -54,6 +54,36 @@ func multiply4x16AVX2(depth int, a []float32, b []float32, c []float32, ldc int,
 //go:noescape
 func multiply4x8AVX2(depth int, a []float32, b []float32, c []float32, ldc int, accumulate bool)
 
+// multiplyDouble12x16AVX512 computes a 12 x 16 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiplyDouble12x16AVX512(depth int, a []float64, b []float64, c []float64, ldc int, accumulate bool)
+
+// multiplyDouble4x16AVX512 computes a 4 x 16 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiplyDouble4x16AVX512(depth int, a []float64, b []float64, c []float64, ldc int, accumulate bool)
+
+// multiplyDouble6x8AVX2 computes a 6 x 8 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiplyDouble6x8AVX2(depth int, a []float64, b []float64, c []float64, ldc int, accumulate bool)
+
+// multiplyDouble12x8AVX512 computes a 12 x 8 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiplyDouble12x8AVX512(depth int, a []float64, b []float64, c []float64, ldc int, accumulate bool)
+
+// multiplyDouble4x8AVX512 computes a 4 x 8 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiplyDouble4x8AVX512(depth int, a []float64, b []float64, c []float64, ldc int, accumulate bool)
+
+// multiplyDouble6x4AVX2 computes a 6 x 4 tile of c, or adds to it, from panels of a and b.
+//
+//go:noescape
+func multiplyDouble6x4AVX2(depth int, a []float64, b []float64, c []float64, ldc int, accumulate bool)
+
 // prefetchLines brings lines of 64 bytes, one or more, into the second-level cache.
 //
 //go:noescape

@@ -58,9 +58,19 @@ func storePair[T Float](c []T, x, y T, accumulate bool) {
 	c[0], c[1] = x, y
 }
 
-// packLines transposes.
+// packLines transposes, four lines at a time.
 func packLines[T Float](dst []T, width, have int, src []T, ld, depth int) {
-	for i := range have {
+	i := 0
+	for ; i+4 <= have; i += 4 {
+		l0, l1, l2, l3 := src[i*ld:][:depth], src[(i+1)*ld:][:depth], src[(i+2)*ld:][:depth], src[(i+3)*ld:][:depth]
+		at := i
+		for p, v := range l0 {
+			to := dst[at:][:4]
+			to[0], to[1], to[2], to[3] = v, l1[p], l2[p], l3[p]
+			at += width
+		}
+	}
+	for ; i < have; i++ {
 		packLine(dst[i:], width, src[i*ld:][:depth])
 	}
 	clearLines(dst, width, have, depth)

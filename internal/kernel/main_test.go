@@ -9,13 +9,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// forEach runs a test on every implementation this processor can run, and on the portable one in float64.
+// forEach runs a test on every implementation this processor can run, in float32 and in float64.
 func forEach(t *testing.T, in32 func(*testing.T, *implementation[float32]), in64 func(*testing.T, *implementation[float64])) {
 	t.Helper()
 	for _, e := range offered() {
 		t.Run(e.name, func(t *testing.T) { in32(t, e) })
 	}
-	t.Run("float64", func(t *testing.T) { in64(t, chosen64) })
+	for _, e := range offered64() {
+		t.Run("float64 "+e.name, func(t *testing.T) { in64(t, e) })
+	}
 }
 
 // same reports whether two numbers have the same bits, or are both not numbers.

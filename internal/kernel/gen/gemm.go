@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/operand"
@@ -33,19 +34,50 @@ var (
 	}
 )
 
+// An element is what a vector is made of.
+type element struct {
+	name      string // in names of kernels; empty for float32
+	typeName  string
+	size      int
+	broadcast func(generator, operand.Op, operand.Op)
+	fma       func(generator, operand.Op, operand.Op, operand.Op)
+	add       func(generator, operand.Op, operand.Op, operand.Op)
+}
+
+var (
+	single = element{
+		"", "float32", sizeFloat,
+		func(g generator, x, y operand.Op) { g.VBROADCASTSS(x, y) },
+		func(g generator, x, y, z operand.Op) { g.VFMADD231PS(x, y, z) },
+		func(g generator, x, y, z operand.Op) { g.VADDPS(x, y, z) },
+	}
+	double = element{
+		"Double", "float64", 2 * sizeFloat,
+		func(g generator, x, y operand.Op) { g.VBROADCASTSD(x, y) },
+		func(g generator, x, y, z operand.Op) { g.VFMADD231PD(x, y, z) },
+		func(g generator, x, y, z operand.Op) { g.VADDPD(x, y, z) },
+	}
+)
+
 func writeGemm(g generator) {
 	// 24 accumulators cover the latency of the two 512-bit multipliers of the widest cores, and leave registers for two vectors of B.
-	g.microKernel(avx512, 12, 12, 2, 2, 4)
-	g.microKernel(avx512, 12, 12, 1, 2, 4)
+	g.microKernel(single, avx512, 12, 12, 2, 2, 4)
+	g.microKernel(single, avx512, 12, 12, 1, 2, 4)
 	for _, rows := range []int{4, 8} {
-		g.microKernel(avx512, rows, 12, 2, 2, 4)
-		g.microKernel(avx512, rows, 12, 1, 2, 4)
+		g.microKernel(single, avx512, rows, 12, 2, 2, 4)
+		g.microKernel(single, avx512, rows, 12, 1, 2, 4)
 	}
 	// 12 accumulators, two vectors of B and two broadcast elements of A fill the 16 registers.
-	g.microKernel(avx2, 6, 6, 2, 2, 8)
-	g.microKernel(avx2, 6, 6, 1, 2, 8)
-	g.microKernel(avx2, 4, 6, 2, 2, 8)
-	g.microKernel(avx2, 4, 6, 1, 2, 8)
+	g.microKernel(single, avx2, 6, 6, 2, 2, 8)
+	g.microKernel(single, avx2, 6, 6, 1, 2, 8)
+	g.microKernel(single, avx2, 4, 6, 2, 2, 8)
+	g.microKernel(single, avx2, 4, 6, 1, 2, 8)
+	// As many registers of elements of twice the size.
+	for _, vecs := range []int{2, 1} {
+		g.microKernel(double, avx512, 12, 12, vecs, 2, 4)
+		g.microKernel(double, avx512, 4, 12, vecs, 2, 4)
+		g.microKernel(double, avx2, 6, 6, vecs, 2, 8)
+	}
 	g.prefetch()
 	g.peakLoop(avx512, 24)
 	g.peakLoop(avx2, 12)
@@ -67,6 +99,7 @@ func (g generator) prefetch() {
 // A tile is the state of a micro-kernel while it is written.
 type tile struct {
 	generator
+	element    element
 	set        vectorSet
 	rows, vecs int
 	panelRows  int
@@ -79,11 +112,11 @@ type tile struct {
 
 // microKernel writes the multiplication of the first rows of the panelRows lines of a panel by the first vecs of the panelVecs vectors of one, unroll
 // steps of the depth at a time.
-func (g generator) microKernel(set vectorSet, rows, panelRows, vecs, panelVecs, unroll int) {
-	cols := vecs * set.bytes / sizeFloat
-	g.begin(fmt.Sprintf("multiply%dx%d%s", rows, cols, set.suffix), "func(depth int, a, b, c []float32, ldc int, accumulate bool)",
+func (g generator) microKernel(e element, set vectorSet, rows, panelRows, vecs, panelVecs, unroll int) {
+	cols := vecs * set.bytes / e.size
+	g.begin(fmt.Sprintf("multiply%s%dx%d%s", e.name, rows, cols, set.suffix), fmt.Sprintf("func(depth int, a, b, c []%s, ldc int, accumulate bool)", e.typeName),
 		fmt.Sprintf("computes a %d x %d tile of c, or adds to it, from panels of a and b.", rows, cols))
-	t := &tile{generator: g, set: set, rows: rows, panelRows: panelRows, vecs: vecs, panelVecs: panelVecs}
+	t := &tile{generator: g, element: e, set: set, rows: rows, panelRows: panelRows, vecs: vecs, panelVecs: panelVecs}
 	depth := g.Load(g.Param("depth"), g.GP64()).(reg.GPVirtual)
 	t.a = g.Load(g.Param("a").Base(), g.GP64()).(reg.GPVirtual)
 	t.b = g.Load(g.Param("b").Base(), g.GP64()).(reg.GPVirtual)
@@ -130,7 +163,7 @@ func (t *tile) prefetchC() {
 func (t *tile) rowPointer() (c, ldc reg.Register) {
 	c = t.Load(t.Param("c").Base(), t.GP64())
 	ldc = t.Load(t.Param("ldc"), t.GP64())
-	t.SHLQ(operand.U8(2), ldc)
+	t.SHLQ(operand.U8(bits.TrailingZeros(uint(t.element.size))), ldc)
 	return c, ldc
 }
 
@@ -160,13 +193,13 @@ func (t *tile) steps(n int) {
 		}
 		for row := range t.rows {
 			a := t.broadcast[row%len(t.broadcast)]
-			t.VBROADCASTSS(operand.Mem{Base: t.a, Disp: (step*t.panelRows + row) * sizeFloat}, a)
+			t.element.broadcast(t.generator, operand.Mem{Base: t.a, Disp: (step*t.panelRows + row) * t.element.size}, a)
 			for v, b := range t.vecB {
-				t.VFMADD231PS(b, a, t.acc[row][v])
+				t.element.fma(t.generator, b, a, t.acc[row][v])
 			}
 		}
 	}
-	t.ADDQ(operand.I32(n*t.panelRows*sizeFloat), t.a)
+	t.ADDQ(operand.I32(n*t.panelRows*t.element.size), t.a)
 	t.ADDQ(operand.I32(n*t.panelVecs*t.set.bytes), t.b)
 }
 
@@ -187,7 +220,7 @@ func (t *tile) storeRows(c, ldc reg.Register, accumulate bool) {
 		for v, r := range t.acc[row] {
 			at := operand.Mem{Base: c, Disp: v * t.set.bytes}
 			if accumulate {
-				t.VADDPS(at, r, r)
+				t.element.add(t.generator, at, r, r)
 			}
 			t.VMOVUPS(r, at)
 		}

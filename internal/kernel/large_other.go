@@ -1,0 +1,6 @@
+//go:build !linux
+
+package kernel
+
+// askForHugePages does nothing: other systems decide by themselves.
+func askForHugePages([]byte) {}
