@@ -26,7 +26,8 @@ func Status(dir string) ([]RunStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	times, err := task.ReadTimings(dir)
+	store := task.NewView(dir)
+	times, err := store.Timings()
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func Status(dir string) ([]RunStatus, error) {
 			return nil, err
 		}
 		for _, k := range keys {
-			if s.Artifacts++; task.Exists(dir, k) {
+			if s.Artifacts++; store.Exists(k) {
 				s.Done++
 			}
 			s.Seconds += times[k].Seconds

@@ -202,7 +202,7 @@ func TestKilled(t *testing.T) {
 	}
 	expect(t, "what was done", log(killed), want)
 
-	timings, err := ReadTimings(filepath.Join(killed, storeDir))
+	timings, err := NewView(filepath.Join(killed, storeDir)).Timings()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ type ExecuteOptions struct {
 // names the task, it interrupts the others at work, waits for them and returns; what was finished is kept. A task that panics has failed, with its
 // stack in the error. Cancelling returns ctx.Err().
 func (s *Store) Execute(ctx context.Context, p *Plan, wanted []*Task, opt ExecuteOptions) error {
-	missing, err := s.missing(ctx, p, wanted)
+	missing, err := s.Missing(ctx, p, wanted)
 	if err != nil {
 		return err
 	}

@@ -382,7 +382,7 @@ func TestBrokenTasks(t *testing.T) {
 				}
 			}
 			expect(t, "unfinished", files(t, filepath.Join(dir, partialDir)), map[string]string{})
-			if Exists(dir, a.Key) {
+			if s.Exists(a.Key) {
 				t.Error("the artifact is kept")
 			}
 		})

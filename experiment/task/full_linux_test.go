@@ -82,8 +82,8 @@ func fillDisk(dir string) error {
 			return fmt.Errorf("a full disk gives %w", err)
 		}
 		left, err := os.ReadDir(filepath.Join(dir, partialDir))
-		if err != nil || len(left) > 0 || Exists(dir, big.Key) || !Exists(dir, small.Key) {
-			return fmt.Errorf("after the error %d folders are unfinished, big is there: %t, small: %t", len(left), Exists(dir, big.Key), Exists(dir, small.Key))
+		if err != nil || len(left) > 0 || s.Exists(big.Key) || !s.Exists(small.Key) {
+			return fmt.Errorf("after the error %d folders are unfinished, big is there: %t, small: %t", len(left), s.Exists(big.Key), s.Exists(small.Key))
 		}
 	}
 	size = 200 << 10 // somebody has made room

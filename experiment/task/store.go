@@ -35,17 +35,28 @@ var ErrLocked = errors.New("another run is at work in this folder")
 // maxManifest bounds the bytes of a manifest: some hundred thousand files.
 const maxManifest = 1 << 24
 
-// Store is a folder of artifacts. It is locked while it is open. Its methods may be called from several goroutines, but while one of them cleans or
-// executes, others may only read timings and estimate.
-type Store struct {
-	dir     string
-	version string
-	lock    io.Closer
-	sync    func(path string) error // syncPath, except in tests
+// View looks at the store in a folder, which may be at work or not be there yet. It has no lock and changes nothing. Its methods may be called from several goroutines.
+type View struct {
+	dir string
 
 	mu    sync.Mutex          // guards what follows
 	sound map[string]bool     // the artifacts whose hashes have been checked
 	rates map[string][]Timing // by kind, nil where they must be read
+
+	// Damaged hears of artifacts that are not what was written. It may be nil.
+	Damaged func(key, why string)
+}
+
+// NewView returns a view of the store in a folder.
+func NewView(dir string) *View { return &View{dir: dir, sound: map[string]bool{}} }
+
+// Store is a folder of artifacts. It is locked while it is open. Its methods may be called from several goroutines, but while one of them cleans or
+// executes, others may only read timings and estimate.
+type Store struct {
+	*View
+	version string
+	lock    io.Closer
+	sync    func(path string) error // syncPath, except in tests
 
 	// Removed hears of artifacts that were damaged and are removed. It may be nil.
 	Removed func(key, why string)
@@ -63,7 +74,7 @@ func Open(dir, version string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", dir, err)
 	}
-	return &Store{dir: dir, version: version, lock: lock, sync: syncPath, sound: map[string]bool{}}, nil
+	return &Store{View: NewView(dir), version: version, lock: lock, sync: syncPath}, nil
 }
 
 // Close unlocks the store.
@@ -83,66 +94,91 @@ type file struct {
 	SHA256 string `json:"sha256"`
 }
 
-func (s *Store) artifactPath(key string) string { return filepath.Join(s.dir, artifactsDir, key) }
-func (s *Store) partialPath(key string) string  { return filepath.Join(s.dir, partialDir, key) }
+func (v *View) artifactPath(key string) string { return filepath.Join(v.dir, artifactsDir, key) }
+func (s *Store) partialPath(key string) string { return filepath.Join(s.dir, partialDir, key) }
 func (s *Store) scratchPath(key string) string  { return s.partialPath(key) + ".scratch" }
 
-func (s *Store) isSound(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sound[key]
+func (v *View) isSound(key string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.sound[key]
 }
 
-func (s *Store) setSound(key string, sound bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sound[key] = sound
+func (v *View) setSound(key string, sound bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.sound[key] = sound
 }
 
-// Lookup finds the artifact of a key. One whose files are not what they were when it was made is removed, and reported, and counts as missing; one
+// Lookup finds the artifact of a key. One whose files are not what they were when it was made is reported and counts as missing; one
 // that cannot be read is an error. Hidden files, and what file managers leave in folders they show, are passed over.
-func (s *Store) Lookup(key string) (Artifact, bool, error) {
-	a := Artifact{Key: key, Dir: s.artifactPath(key)}
-	if !isKey.MatchString(key) {
+func (v *View) Lookup(key string) (Artifact, bool, error) {
+	a, why, err := v.find(key)
+	if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
 		return Artifact{}, false, nil
 	}
-	if s.isSound(key) {
-		return a, true, nil
+	if why != "" && v.Damaged != nil {
+		v.Damaged(key, why)
+	}
+	return a, a.Key != "", err
+}
+
+// find finds a sound artifact, or else says what is wrong with that in its place, if anything is there.
+func (v *View) find(key string) (a Artifact, why string, err error) {
+	a = Artifact{Key: key, Dir: v.artifactPath(key)}
+	if !isKey.MatchString(key) {
+		return Artifact{}, "", nil
+	}
+	if v.isSound(key) {
+		return a, "", nil
 	}
 	if _, err := os.Stat(a.Dir); errors.Is(err, fs.ErrNotExist) {
-		return Artifact{}, false, nil
+		return Artifact{}, "", nil
 	} else if err != nil {
-		return Artifact{}, false, err
+		return Artifact{}, "", err
 	}
-	why, err := check(a.Dir, key)
+	if why, err = check(a.Dir, key); err != nil {
+		return Artifact{}, "", fmt.Errorf("checking an artifact: %w", err)
+	}
+	if why != "" {
+		return Artifact{}, why, nil
+	}
+	v.setSound(key, true)
+	return a, "", nil
+}
+
+// Lookup is [View.Lookup], and removes and reports what is damaged.
+func (s *Store) Lookup(key string) (Artifact, bool, error) {
+	a, why, err := s.find(key)
 	if err != nil {
-		return Artifact{}, false, fmt.Errorf("checking an artifact: %w", err)
+		return Artifact{}, false, err
 	}
 	if why != "" {
 		if s.Removed != nil {
 			s.Removed(key, why)
 		}
-		return Artifact{}, false, os.RemoveAll(a.Dir)
+		return Artifact{}, false, os.RemoveAll(s.artifactPath(key))
 	}
-	s.setSound(key, true)
-	_ = os.RemoveAll(s.scratchPath(key)) // of a run that was killed between putting the artifact into its place and this
-	return a, true, nil
+	if a.Key != "" {
+		_ = os.RemoveAll(s.scratchPath(key)) // of a run that was killed between putting the artifact into its place and this
+	}
+	return a, a.Key != "", nil
 }
 
-// Exists tells whether the store in a folder, which may be at work, has an artifact; its files are not checked.
-func Exists(dir, key string) bool {
-	return isKey.MatchString(key) && exists(filepath.Join(dir, artifactsDir, key))
+// Exists tells whether an artifact is there; its files are not checked.
+func (v *View) Exists(key string) bool {
+	return isKey.MatchString(key) && exists(v.artifactPath(key))
 }
 
 // Version is that of the program that made an artifact.
-func (s *Store) Version(key string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(s.artifactPath(key), manifestFile))
+func (v *View) Version(key string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(v.artifactPath(key), manifestFile))
 	if err != nil {
 		return "", err
 	}
 	m, err := parseManifest(text)
 	if err != nil {
-		return "", fmt.Errorf("%q: %w", s.artifactPath(key), err)
+		return "", fmt.Errorf("%q: %w", v.artifactPath(key), err)
 	}
 	return m.Version, nil
 }
@@ -382,11 +418,16 @@ func sizeOf(dir string) (n int64, err error) {
 }
 
 // Missing are the tasks of a plan that would be done, in order: those without an artifact. A task whose artifact is there needs nothing.
-func (s *Store) Missing(p *Plan, wanted []*Task) ([]*Task, error) {
-	return s.missing(context.Background(), p, wanted)
+func (v *View) Missing(ctx context.Context, p *Plan, wanted []*Task) ([]*Task, error) {
+	return p.missing(ctx, wanted, v.Lookup)
 }
 
-func (s *Store) missing(ctx context.Context, p *Plan, wanted []*Task) ([]*Task, error) {
+// Missing is [View.Missing], and removes and reports what is damaged.
+func (s *Store) Missing(ctx context.Context, p *Plan, wanted []*Task) ([]*Task, error) {
+	return p.missing(ctx, wanted, s.Lookup)
+}
+
+func (p *Plan) missing(ctx context.Context, wanted []*Task, lookup func(key string) (Artifact, bool, error)) ([]*Task, error) {
 	need := map[*Task]bool{}
 	var visit func(t *Task) error
 	visit = func(t *Task) error {
@@ -396,7 +437,7 @@ func (s *Store) missing(ctx context.Context, p *Plan, wanted []*Task) ([]*Task, 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if _, ok, err := s.Lookup(t.Key); ok || err != nil {
+		if _, ok, err := lookup(t.Key); ok || err != nil {
 			return err
 		}
 		need[t] = true

@@ -1,6 +1,7 @@
 package task
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -146,7 +147,7 @@ func TestLookupOfNoKey(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	for _, key := range []string{"", ".", "..", "../lock", strings.Repeat("a", 32), strings.Repeat("A", 32)} {
-		if _, ok, err := s.Lookup(key); ok || err != nil || Exists(dir, key) {
+		if _, ok, err := s.Lookup(key); ok || err != nil || s.Exists(key) {
 			t.Errorf("%q: %t, %v", key, ok, err)
 		}
 	}
@@ -173,7 +174,7 @@ func TestVersionIsOfWhoMadeIt(t *testing.T) {
 	if v != "v1" || err != nil || c.runs["a"] != 1 {
 		t.Errorf("version %q, %v; %d runs", v, err, c.runs["a"])
 	}
-	if !Exists(dir, a.Key) {
+	if !later.Exists(a.Key) {
 		t.Error("it does not exist")
 	}
 }
@@ -187,7 +188,7 @@ func TestMissing(t *testing.T) {
 	add(t, p, c.kind(), "not wanted", 4, a)
 	last := add(t, p, c.kind(), "last", 5, ab)
 	missing := func(wanted ...*Task) (labels []string) {
-		tasks, err := s.Missing(p, wanted)
+		tasks, err := s.Missing(context.Background(), p, wanted)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,8 +211,58 @@ func TestMissing(t *testing.T) {
 	expect(t, "runs", c.runs, map[string]int{"a": 1, "b": 1, "ab": 1, "last": 1})
 
 	other := add(t, NewPlan("other"), c.kind(), "elsewhere", 1)
-	if _, err := s.Missing(p, []*Task{other}); err == nil || !strings.Contains(err.Error(), `"elsewhere" is not of this plan`) {
+	if _, err := s.Missing(context.Background(), p, []*Task{other}); err == nil || !strings.Contains(err.Error(), `"elsewhere" is not of this plan`) {
 		t.Errorf("a task of another plan: %v", err)
+	}
+}
+
+// TestView looks at a store while it is open, and at one that is not there: neither is changed by it.
+func TestView(t *testing.T) {
+	dir := t.TempDir()
+	var c counted
+	p := NewPlan("")
+	a, b := add(t, p, c.kind(), "a", 1), add(t, p, c.kind(), "b", 2)
+	s := open(t, dir)
+	execute(t, s, p, a)
+	if err := os.MkdirAll(s.scratchPath(a.Key), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	damaged := ""
+	missing := func() (labels []string) {
+		t.Helper()
+		v := NewView(dir)
+		v.Damaged = func(key, why string) { damaged = key + ": " + why }
+		tasks, err := v.Missing(context.Background(), p, p.Tasks())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Estimate(tasks, 1); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range tasks {
+			labels = append(labels, m.Label)
+		}
+		return labels
+	}
+	expect(t, "missing", missing(), []string{"b"})
+	expect(t, "damaged", damaged, "")
+	if err := os.WriteFile(filepath.Join(s.artifactPath(a.Key), "out.txt"), []byte("other"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, dir)
+	expect(t, "missing where it is damaged", missing(), []string{"a", "b"})
+	expect(t, "damaged", damaged, a.Key+": out.txt is not what was written")
+	expect(t, "files", files(t, dir), before)
+	if !exists(s.scratchPath(a.Key)) {
+		t.Error("what a run left to go on from is gone")
+	}
+	s.Close()
+	execute(t, open(t, dir), p, b)
+	expect(t, "missing in the end", missing(), []string{"a"})
+
+	nowhere := filepath.Join(dir, "nowhere")
+	if tasks, err := NewView(nowhere).Missing(context.Background(), p, p.Tasks()); err != nil || len(tasks) != 2 || exists(nowhere) {
+		t.Errorf("a folder that is not there: %d tasks are missing, %v; it is made: %t", len(tasks), err, exists(nowhere))
 	}
 }
 

@@ -55,11 +55,8 @@ func (s *Store) noteTime(t *Task, environment string, took time.Duration, thread
 }
 
 // Timings reads how long tasks took, the last time that each was done. Lines that are no timings are passed over.
-func (s *Store) Timings() (map[string]Timing, error) { return ReadTimings(s.dir) }
-
-// ReadTimings is [Store.Timings] of the store in a folder, which may be at work.
-func ReadTimings(dir string) (map[string]Timing, error) {
-	f, err := os.Open(filepath.Join(dir, timingFile))
+func (v *View) Timings() (map[string]Timing, error) {
+	f, err := os.Open(filepath.Join(v.dir, timingFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -97,8 +94,8 @@ const maxSeconds = 100 * 365 * 24 * 3600
 
 // Estimate foresees how long the tasks take on a number of threads, from how long tasks of their kinds and of similar size took, or from the kinds' own rates: all
 // their work, as if it could always be shared.
-func (s *Store) Estimate(tasks []*Task, threads int) (time.Duration, error) {
-	rates, err := s.measured()
+func (v *View) Estimate(tasks []*Task, threads int) (time.Duration, error) {
+	rates, err := v.measured()
 	if err != nil {
 		return 0, err
 	}
@@ -109,9 +106,9 @@ func (s *Store) Estimate(tasks []*Task, threads int) (time.Duration, error) {
 	return time.Duration(min(seconds/float64(max(1, threads)), maxSeconds) * float64(time.Second)), nil
 }
 
-// EstimateTask is [Store.Estimate] of one task on one thread.
-func (s *Store) EstimateTask(t *Task) (time.Duration, error) {
-	return s.Estimate([]*Task{t}, 1)
+// EstimateTask is [View.Estimate] of one task on one thread.
+func (v *View) EstimateTask(t *Task) (time.Duration, error) {
+	return v.Estimate([]*Task{t}, 1)
 }
 
 // similar is the ratio of the works of two tasks up to which the rate of one says something about the other: small tasks are held up by what does not
@@ -138,17 +135,17 @@ func (t *Task) seconds(measured map[string][]Timing) float64 {
 }
 
 // measured are the timings of each kind.
-func (s *Store) measured() (map[string][]Timing, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rates == nil {
-		timings, err := s.Timings()
+func (v *View) measured() (map[string][]Timing, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.rates == nil {
+		timings, err := v.Timings()
 		if err != nil {
 			return nil, err
 		}
-		s.rates = byKind(timings)
+		v.rates = byKind(timings)
 	}
-	return s.rates, nil
+	return v.rates, nil
 }
 
 // byKind sorts out timings that say something about rates.

@@ -46,7 +46,7 @@ func TestTimings(t *testing.T) {
 			t.Errorf("timing %+v", g)
 		}
 	}
-	if _, err := ReadTimings(filepath.Join(dir, "nowhere")); err != nil {
+	if _, err := NewView(filepath.Join(dir, "nowhere")).Timings(); err != nil {
 		t.Error(err)
 	}
 }

@@ -220,12 +220,9 @@ func (a *app) runExperimentPlan(ctx context.Context, f *experimentFlags, s exper
 	if err != nil {
 		return err
 	}
-	store, err := f.openStore(a)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	missing, err := store.Missing(plan.Tasks, plan.Wanted())
+	store := task.NewView(f.dir) // a run may be at work there
+	store.Damaged = func(key, why string) { a.warn("artifact %s is damaged (%s); a run makes it again", key, why) }
+	missing, err := store.Missing(ctx, plan.Tasks, plan.Wanted())
 	if err != nil {
 		return err
 	}
