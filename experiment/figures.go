@@ -30,8 +30,7 @@ func curveFigures(f *Finished) ([]*report.Figure, error) {
 		return nil, err
 	}
 	var out []*report.Figure
-	for i := range f.Spec.Cases {
-		c := &f.Spec.Cases[i]
+	for _, c := range f.cases() {
 		for _, repair := range append([]string{""}, c.Repairs...) {
 			var curves []report.SeedCurves
 			for _, w := range ways {
@@ -99,8 +98,7 @@ func onsetFigures(f *Finished) ([]*report.Figure, error) {
 		return nil, err
 	}
 	var panels []report.SeriesPanel
-	for i := range f.Spec.Cases {
-		c := &f.Spec.Cases[i]
+	for _, c := range f.cases() {
 		p := report.SeriesPanel{Title: c.Name, XLabel: "epochs of training", YLabel: "barrier of the test loss", LogX: true}
 		for _, m := range f.Spec.Methods {
 			s := report.Series{Name: m}
@@ -250,8 +248,7 @@ func matchersFigures(f *Finished) ([]*report.Figure, error) {
 		return nil, err
 	}
 	var panels []report.SeriesPanel
-	for i := range f.Spec.Cases {
-		c := &f.Spec.Cases[i]
+	for _, c := range f.cases() {
 		for _, repair := range append([]string{""}, c.Repairs...) {
 			p := report.SeriesPanel{Title: c.Name, YLabel: "test loss at the midpoint", Categories: f.Spec.Methods}
 			if repair != "" {

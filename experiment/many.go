@@ -41,10 +41,10 @@ func mergeMany() *definition {
 			return needCases(s)
 		},
 		plan: func(p *planner) error {
-			for i := range p.Spec.Cases {
+			for i := range p.cases {
 				for repeat := range p.Spec.Pairs {
 					for group, n := range p.Spec.Models {
-						if err := p.many(&p.Spec.Cases[i], repeat, n, group == 1); err != nil {
+						if err := p.many(&p.cases[i], repeat, n, group == 1); err != nil {
 							return err
 						}
 					}
@@ -147,9 +147,9 @@ func splitData() *definition {
 		claim: "Two networks trained on disjoint parts of a data set with different shares of its classes merge into one with a lower test loss than either.",
 		lists: []string{"cases"}, check: needCases,
 		plan: func(p *planner) error {
-			for i := range p.Spec.Cases {
+			for i := range p.cases {
 				for pair := range p.Spec.Pairs {
-					if err := p.split(&p.Spec.Cases[i], pair); err != nil {
+					if err := p.split(&p.cases[i], pair); err != nil {
 						return err
 					}
 				}

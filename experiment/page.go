@@ -161,13 +161,14 @@ func (f *Finished) command() string {
 	return command
 }
 
-// isBut tells whether the run is of a spec, but for pairs, the first seed, where data was found, and cases that were not run.
+// isBut tells whether the run is of a spec, but for pairs, the first seed, where data was found, and cases that were not run, which older runs do not declare.
 func (f *Finished) isBut(s Spec) bool {
 	run := f.Spec
 	run.Pairs, run.FirstSeed = s.Pairs, s.FirstSeed
-	run.Cases = slices.Clone(run.Cases)
-	for i := range run.Cases {
-		run.Cases[i].Data.Digest = ""
+	run.Cases = nil
+	for _, c := range f.cases() {
+		run.Cases = append(run.Cases, *c)
+		run.Cases[len(run.Cases)-1].Data.Digest = ""
 	}
 	s.Cases = slices.DeleteFunc(slices.Clone(s.Cases), func(c Case) bool {
 		return slices.ContainsFunc(f.NotRun, func(n NotRun) bool { return n.Case == c.Name })

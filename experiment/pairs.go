@@ -9,8 +9,8 @@ import (
 
 // planWays plans all methods and repairs of all pairs of all cases.
 func planWays(p *planner) error {
-	for i := range p.Spec.Cases {
-		c := &p.Spec.Cases[i]
+	for i := range p.cases {
+		c := &p.cases[i]
 		for pair := range p.Spec.Pairs {
 			models, err := p.pairOf(c, pair, nil)
 			if err != nil {
@@ -98,8 +98,8 @@ func onset() *definition {
 		},
 		plan: func(p *planner) error {
 			epochs := slices.Compact(slices.Sorted(slices.Values(p.Spec.Epochs)))
-			for i := range p.Spec.Cases {
-				c := &p.Spec.Cases[i]
+			for i := range p.cases {
+				c := &p.cases[i]
 				for pair := range p.Spec.Pairs {
 					models, err := p.pairOf(c, pair, epochs)
 					if err != nil {

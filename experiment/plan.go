@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rebasin/rebasin/dataset"
@@ -15,7 +16,7 @@ import (
 type Plan struct {
 	Spec  Spec
 	Tasks *task.Plan
-	// NotRun are the cases that are left out, because their data is not there.
+	// NotRun are the cases of the spec that are left out, because their data is not there.
 	NotRun []NotRun
 
 	entries []entry
@@ -33,8 +34,9 @@ func (p *Plan) Wanted() []*task.Task {
 // planner builds a plan.
 type planner struct {
 	*Plan
-	lab *Lab
-	ctx context.Context
+	cases []Case // those whose data is there
+	lab   *Lab
+	ctx   context.Context
 }
 
 // Plan expands an experiment. Data is looked for; cases whose data is not there are in Plan.NotRun.
@@ -43,8 +45,8 @@ func (l *Lab) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		return nil, err
 	}
 	p := &planner{Plan: &Plan{Spec: s.withDefaults(), Tasks: task.NewPlan(kernel.Features())}, lab: l, ctx: ctx}
-	var present []Case
-	for _, c := range p.Spec.Cases {
+	p.Spec.Cases = slices.Clone(s.Cases)
+	for i, c := range p.Spec.Cases {
 		var err error
 		if c.Data, err = l.identify(ctx, c.Data); err == nil {
 			err = l.look(ctx, c.Data)
@@ -59,9 +61,9 @@ func (l *Lab) Plan(ctx context.Context, s Spec) (*Plan, error) {
 		if _, _, err := l.network(ctx, c.Network, c.Data); err != nil {
 			return nil, fmt.Errorf("case %q: %w", c.Name, err)
 		}
-		present = append(present, c)
+		p.Spec.Cases[i] = c
+		p.cases = append(p.cases, c)
 	}
-	p.Spec.Cases = present
 	if err := find(s.Experiment).plan(p); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ const (
 	keysFile    = "keys.json"     // the keys of all its artifacts, for cleaning up
 	timesFile   = "times.json"    // what each task took, by its key
 	secondsFile = "seconds.json"  // how long what was timed took, by the key of its task
+	// divergedFile has the keys of the trainings whose loss was no longer finite, if there are any.
+	divergedFile = "diverged.json"
 )
 
 // RunDir is the folder of a run in a folder of experiments.
@@ -36,13 +38,15 @@ func Run(ctx context.Context, store *task.Store, dir string, p *Plan, opt task.E
 	if err := os.MkdirAll(run, 0o755); err != nil {
 		return nil, err
 	}
-	// Records of another plan of this name would be taken for this one's. What they were made of stays in the store until it is cleaned.
-	if err := os.Remove(filepath.Join(run, recordsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
 	spec, err := p.Spec.YAML()
 	if err != nil {
 		return nil, err
+	}
+	// Records of another plan of this name would be taken for this one's. What they were made of stays in the store until it is cleaned.
+	if declared, err := os.ReadFile(filepath.Join(run, specFile)); err != nil || !bytes.Equal(declared, spec) || p.Replaces(dir) {
+		if err := os.Remove(filepath.Join(run, recordsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
 	if err := writeWhole(filepath.Join(run, specFile), spec); err != nil {
 		return nil, err
@@ -159,7 +163,50 @@ func writeRun(store *task.Store, run string, p *Plan, records []Record) error {
 	if err := writeWhole(filepath.Join(run, timesFile), append(timesText, '\n')); err != nil {
 		return err
 	}
-	return writeSeconds(store, run, p)
+	if err := writeSeconds(store, run, p); err != nil {
+		return err
+	}
+	return writeDiverged(store, run, p)
+}
+
+// writeDiverged notes which trainings came to nothing: no record is that of a training.
+func writeDiverged(store *task.Store, run string, p *Plan) error {
+	var keys []string
+	for _, t := range p.Tasks.Tasks() {
+		if t.Kind.Name != "train" {
+			continue
+		}
+		a, ok, err := store.Lookup(t.Key)
+		if err != nil {
+			return err
+		}
+		var r Trained
+		if !ok { // nothing needed it any more
+			continue
+		}
+		if err := a.Result(&r); err != nil {
+			return err
+		}
+		if r.Diverged {
+			keys = append(keys, t.Key)
+		}
+	}
+	return writeIfAny(filepath.Join(run, divergedFile), keys, len(keys))
+}
+
+// writeIfAny writes n things as JSON, or removes the file that an earlier run may have left where there are none.
+func writeIfAny(path string, v any, n int) error {
+	if n == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return writeWhole(path, append(text, '\n'))
 }
 
 // writeSeconds gathers what tasks timed themselves.
@@ -179,17 +226,7 @@ func writeSeconds(store *task.Store, run string, p *Plan) error {
 		}
 		seconds[e.task.Key] = text
 	}
-	if len(seconds) == 0 {
-		if err := os.Remove(filepath.Join(run, secondsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
-	text, err := json.MarshalIndent(seconds, "", " ")
-	if err != nil {
-		return err
-	}
-	return writeWhole(filepath.Join(run, secondsFile), append(text, '\n'))
+	return writeIfAny(filepath.Join(run, secondsFile), seconds, len(seconds))
 }
 
 // Finished is a run that was read from its folder.
@@ -201,6 +238,29 @@ type Finished struct {
 	Times map[string]task.Timing
 	// Seconds are those of timed matchings by key.
 	Seconds map[string]MatchSeconds
+	// Diverged are the keys of trainings whose loss was no longer finite.
+	Diverged []string
+}
+
+// cases are those that were run.
+func (f *Finished) cases() []*Case {
+	var out []*Case
+	for i := range f.Spec.Cases {
+		c := &f.Spec.Cases[i]
+		if !slices.ContainsFunc(f.NotRun, func(n NotRun) bool { return n.Case == c.Name }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// find finds a case by its name.
+func (f *Finished) find(name string) *Case {
+	i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &f.Spec.Cases[i]
 }
 
 // ErrNotFinished says that a run has no records yet.
@@ -211,6 +271,9 @@ func ReadRun(run string) (*Finished, error) {
 	var f Finished
 	s, err := readSpecFile(filepath.Join(run, specFile))
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(run); err == nil {
+			return nil, fmt.Errorf("experiment: %q: %w", run, ErrNotFinished) // it was stopped before it began
+		}
 		return nil, fmt.Errorf("experiment: %q: there is no run", run)
 	}
 	if err != nil {
@@ -235,7 +298,7 @@ func ReadRun(run string) (*Finished, error) {
 		}
 		f.Records = append(f.Records, r)
 	}
-	for name, into := range map[string]any{notRunFile: &f.NotRun, timesFile: &f.Times, secondsFile: &f.Seconds} {
+	for name, into := range map[string]any{notRunFile: &f.NotRun, timesFile: &f.Times, secondsFile: &f.Seconds, divergedFile: &f.Diverged} {
 		text, err := os.ReadFile(filepath.Join(run, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -351,7 +351,23 @@ func TestNotRun(t *testing.T) {
 		if len(f.NotRun) != 1 || !strings.Contains(f.NotRun[0].Why, "cifar100") {
 			t.Errorf("%s: not run: %v", name, f.NotRun)
 		}
+		// The spec declares what was not run, too: with the data there, the same file runs it.
+		if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == f.NotRun[0].Case }); i != len(f.Spec.Cases)-1 {
+			t.Errorf("%s: the spec declares %v", name, f.Spec.Cases)
+		}
 		runs = append(runs, f)
+	}
+	both := planOf(t, &Lab{Data: dataset.Options{Offline: true}, Sources: map[string]string{"cifar100": s.Cases[0].Data.Name}}, runs[0].Spec)
+	if len(both.NotRun) > 0 || both.Tasks.Len() != 2*len(planOf(t, newLab(), smallSpec("interpolation", s.Cases[0].Data.Name)).Tasks.Tasks()) {
+		t.Errorf("with the data there: %d tasks, not run %v", both.Tasks.Len(), both.NotRun)
+	}
+	if s, err := runs[0].Summary(); err != nil || len(s.Verdict.Cases) != 1 {
+		t.Errorf("verdicts on %+v, %v", s.Verdict.Cases, err)
+	}
+	older := *runs[0]
+	older.Spec.Cases = older.Spec.Cases[:1]
+	if !runs[0].isBut(s.withDefaults()) || !older.isBut(s.withDefaults()) {
+		t.Error("the run is not recognised as one of its spec")
 	}
 	if got := runs[1].NotRun[0].Case; got != "tiny" {
 		t.Errorf("case %q was not run", got)
@@ -410,6 +426,30 @@ func TestAnotherSpecOfTheName(t *testing.T) {
 	}
 }
 
+// TestRecordsAreKept has a run whose records are there keep them if running it again fails, and lose them if it is another one.
+func TestRecordsAreKept(t *testing.T) {
+	dir, s := t.TempDir(), smallSpec("interpolation", pictures(t))
+	want := finish(t, dir, s, 1)
+	if err := os.RemoveAll(filepath.Join(dir, "artifacts")); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := runIn(ctx, t, dir, s, 1, nil, nil); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if got := recordsOf(t, dir, s); got != want {
+		t.Error("the records are others")
+	}
+	s.Cases[0].Name = "renamed" // with the same keys
+	if err := runIn(ctx, t, dir, s, 1, nil, nil); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if _, err := ReadRun(RunDir(dir, s.Experiment)); !errors.Is(err, ErrNotFinished) {
+		t.Errorf("records of another spec are kept: %v", err)
+	}
+}
+
 func TestReadRunRefuses(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := ReadRun(filepath.Join(dir, "none")); err == nil || !strings.Contains(err.Error(), "no run") {
@@ -419,6 +459,9 @@ func TestReadRunRefuses(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := ReadRun(dir); !errors.Is(err, ErrNotFinished) {
+		t.Errorf("stopped before it began: %v", err)
 	}
 	write(specFile, "experiment: magic\n")
 	if _, err := ReadRun(dir); !errors.Is(err, ErrNotFinished) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,17 +95,39 @@ func readSpec(r io.Reader) (*Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("experiment: %w", err)
 	}
-	var s Spec
-	d := json.NewDecoder(bytes.NewReader(asJSON))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		hint := ""
-		if strings.Contains(err.Error(), "string into") && strings.Contains(err.Error(), "of type float64") {
-			hint = "; a number is written as 0.001, not as 1e-3"
-		}
-		return nil, fmt.Errorf("experiment: %s%s", strings.TrimPrefix(err.Error(), "json: "), hint)
+	s, err := decodeSpec(asJSON)
+	if err != nil {
+		return nil, fmt.Errorf("experiment: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	return &s, nil
+	return s, nil
+}
+
+// exponent is a number that the YAML reader takes for a word, and that its writer writes so: one with an exponent and no point.
+var exponent = regexp.MustCompile(`"[-+]?[0-9]+[eE][-+]?[0-9]+"$`)
+
+// maxExponents bounds how many such numbers a spec may have: each costs a look at all of it.
+const maxExponents = 1000
+
+// decodeSpec reads JSON whose numbers may be strings where they have an exponent and no point. It changes the text.
+func decodeSpec(text []byte) (*Spec, error) {
+	for tries := 0; ; tries++ {
+		var s Spec
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		err := d.Decode(&s)
+		wrong := (*json.UnmarshalTypeError)(nil)
+		if !errors.As(err, &wrong) || wrong.Value != "string" || wrong.Type.Kind() != reflect.Float64 || tries > maxExponents {
+			return &s, err
+		}
+		at := exponent.FindIndex(text[:wrong.Offset])
+		if at == nil {
+			return &s, err
+		}
+		text[at[0]], text[at[1]-1] = ' ', ' ' // the quotes
+		if text[at[0]+1] == '+' {             // JSON has none
+			text[at[0]+1] = ' '
+		}
+	}
 }
 
 // screen refuses what makes a small file large or slow to read: aliases, and nesting deeper than a spec can have.

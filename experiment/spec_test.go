@@ -84,6 +84,34 @@ func TestPresets(t *testing.T) {
 	}
 }
 
+// TestSpecsAreReadAsWritten has numbers and names that YAML could take for something else.
+func TestSpecsAreReadAsWritten(t *testing.T) {
+	s, err := Preset("interpolation", Smoke)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.Cases[0]
+	for i, x := range []float64{1e-7, 1.5e-9, 1e30, 1, .25, 123456789} {
+		c.Name, c.Training.Optimizer.LearningRate, c.Training.Optimizer.WeightDecay = fmt.Sprintf("rate %d", i), x, x/3
+		s.Cases = append(s.Cases, c)
+	}
+	for _, name := range []string{"1e-7", "1.0e-7", "12", "true", "null", "~", "0x1", "a: b", "# x", "- x", "'", `"`, `\`, `\"1e5`, "é", "&a", "*a", "{", "[[", "x 1e-7", "2001-01-01", "|", ">", "%", "@", "`", " "} {
+		c.Name = name
+		s.Cases = append(s.Cases, c)
+	}
+	text, err := s.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := ReadSpec(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(s, *read); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestReadSpecRefuses has one spec for each way of being wrong, with what the error must say.
 func TestReadSpecRefuses(t *testing.T) {
 	in := func(old, new string) string {
@@ -136,7 +164,7 @@ func TestReadSpecRefuses(t *testing.T) {
 		"width below zero":          {in("hidden: [8]", "width: -1"), "width"},
 		"width of nothing":          {in("hidden: [8]", "width: 0.000000001"), "width"},
 		"width that fits no memory": {in("hidden: [8]", "width: 1000"), "parameters"},
-		"width in another notation": {in("hidden: [8]", "width: 1e-3"), "written as 0.001"},
+		"width of no channel, in another notation": {in("hidden: [8]", "width: 1e-3"), "width 0.001 makes zero channels"},
 		"width that is no number":   {in("hidden: [8]", "width: .nan"), ""},
 		"width without an end":      {in("hidden: [8]", "width: .inf"), ""},
 		"repair":                    {in("  network:", "  repairs: [none]\n  network:"), "there are [reset"},

@@ -55,7 +55,16 @@ func (f *Finished) Summary() (*Summary, error) {
 	if d == nil {
 		return nil, fmt.Errorf("experiment: there is no experiment %q", f.Spec.Experiment)
 	}
-	return d.summarise(f)
+	s, err := d.summarise(f)
+	if err != nil {
+		return nil, err
+	}
+	faults, err := f.faults()
+	if err != nil {
+		return nil, err
+	}
+	s.Notes = append(s.Notes, faults...)
+	return s, nil
 }
 
 // stat is a mean over pairs with its standard error.
@@ -161,6 +170,8 @@ type way struct {
 	seconds                         stat // of the alignment, on one thread
 	product                         stat // <A, P·B>
 	sweeps                          stat
+	// faulty says what is wrong with an end that has learned nothing; empty where there is none.
+	faulty string
 }
 
 // ways gathers all curves of a run, in the order of the records.
@@ -192,6 +203,9 @@ func (f *Finished) ways() ([]*way, error) {
 				order = append(order, w)
 			}
 			w.curves = append(w.curves, c)
+			if faults := f.faultsOf(r, c.endMeasures()); len(faults) > 0 && w.faulty == "" {
+				w.faulty = faults[0].String()
+			}
 		}
 	}
 	for _, w := range order {
@@ -333,8 +347,16 @@ func combine(rule string, cases []CaseVerdict) Verdict {
 	return v
 }
 
-// untrained says why ends that are not trained well enough decide nothing; empty where they are.
+// untrained says why ends that are not trained well enough decide nothing; empty where they are, and for a case that is not known.
 func untrained(ways []*way, c *Case) string {
+	if c == nil {
+		return ""
+	}
+	for _, w := range ways {
+		if w.c == c.Name && w.faulty != "" {
+			return w.faulty
+		}
+	}
 	if least := leastEnd(ways, c.Name); !(least >= c.LeastAccuracy) {
 		return fmt.Sprintf("an end has %.2f %% where %.0f %% are asked for", 100*least, 100*c.LeastAccuracy)
 	}
@@ -351,8 +373,7 @@ func summariseInterpolation(f *Finished) (*Summary, error) {
 		return nil, err
 	}
 	var cases []CaseVerdict
-	for i := range f.Spec.Cases {
-		c := &f.Spec.Cases[i]
+	for _, c := range f.cases() {
 		best := bestAligned(ways, c.Name)
 		if best == nil {
 			cases = append(cases, unmeasured(c.Name, "any alignment"))
@@ -373,8 +394,7 @@ func summariseInterpolation(f *Finished) (*Summary, error) {
 
 // comparePaper sets barriers beside those of the paper, which has no numbers but curves: those of the MLP on MNIST, and of the ResNet20 on CIFAR, are flat.
 func comparePaper(f *Finished, ways []*way) (out []report.Comparison) {
-	for i := range f.Spec.Cases {
-		c := &f.Spec.Cases[i]
+	for _, c := range f.cases() {
 		best := bestAligned(ways, c.Name)
 		if best == nil {
 			continue
@@ -415,8 +435,7 @@ func summariseOnset(f *Finished) (*Summary, error) {
 		return nil, err
 	}
 	var cases []CaseVerdict
-	for i := range f.Spec.Cases {
-		c := &f.Spec.Cases[i]
+	for _, c := range f.cases() {
 		of := slices.DeleteFunc(slices.Clone(ways), func(w *way) bool { return w.c != c.Name || w.method != ByWeight || w.repair != "" })
 		if len(of) == 0 || of[0].epoch == of[len(of)-1].epoch {
 			cases = append(cases, unmeasured(c.Name, "weight matching at two epochs"))
@@ -445,7 +464,7 @@ func summariseOnset(f *Finished) (*Summary, error) {
 
 const widthRule = "In a series, the barrier of the test loss of the widest network is compared with that of the narrowest, for the way of aligning and repairing that has the least mean barrier on " +
 	"training data over all its widths. The claim holds if it is smaller by more than two standard errors, does not hold if it is larger by more than two, and is undecided else, " +
-	"and where the ends of the widest are not trained well enough."
+	"and where the ends of the widest are not trained well enough, or those of the narrowest have learned nothing."
 
 func summariseWidth(f *Finished) (*Summary, error) {
 	ways, err := f.ways()
@@ -468,10 +487,8 @@ func summariseWidth(f *Finished) (*Summary, error) {
 		case -1:
 			j.Word = DoesNotHold
 		}
-		if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == wide.c }); i >= 0 {
-			if why := untrained(ways, &f.Spec.Cases[i]); why != "" {
-				j.Word, j.Why = Undecided, why+"; "+j.Why
-			}
+		if why := cmp.Or(untrained(ways, f.find(wide.c)), narrow.faulty); why != "" {
+			j.Word, j.Why = Undecided, why+"; "+j.Why
 		}
 		cases = append(cases, j)
 	}
@@ -516,7 +533,7 @@ func bestSeries(ways []*way, series string) []*way {
 func byX(a, b *way) int { return cmp.Compare(a.x, b.x) }
 
 const failuresRule = "In a series of rates of one optimiser, the barrier of the test loss after weight matching at the extreme rate (the lowest of SGD, the highest of Adam) is compared with the least over " +
-	"the other rates. The claim holds if it is larger by more than two standard errors, does not hold if it is smaller by more than two, and is undecided else, and where the ends at the extreme " +
+	"the other rates at which all ends are trained well enough. The claim holds if it is larger by more than two standard errors, does not hold if it is smaller by more than two, and is undecided else, and where the ends at the extreme " +
 	"rate are not trained well enough. In a case of no series the claim holds if the barrier is above .05 nats by more than two standard errors, does not hold if it is below by more than two, and is " +
 	"undecided else, and where an end is not trained well enough. It holds if it holds in all series and cases, and does not if it does not in one."
 
@@ -538,8 +555,14 @@ func summariseFailures(f *Finished) (*Summary, error) {
 		if f.optimizer(of[0].c) == "adam" {
 			extreme, rest = of[len(of)-1], of[:len(of)-1]
 		}
-		best := slices.MinFunc(rest, func(a, b *way) int { return cmp.Compare(a.testBarrier.order(), b.testBarrier.order()) })
+		rest = slices.DeleteFunc(rest, func(w *way) bool { return untrained(ways, f.find(w.c)) != "" })
 		j := CaseVerdict{Subject: series, Word: Undecided}
+		if len(rest) == 0 {
+			j.Why = fmt.Sprintf("barrier %s at a rate of %g; no other rate trains all ends well enough", extreme.testBarrier.text(3), extreme.x)
+			cases = append(cases, j)
+			continue
+		}
+		best := slices.MinFunc(rest, func(a, b *way) int { return cmp.Compare(a.testBarrier.order(), b.testBarrier.order()) })
 		j.Why = fmt.Sprintf("barrier %s at a rate of %g, %s at %g", extreme.testBarrier.text(3), extreme.x, best.testBarrier.text(3), best.x)
 		switch extreme.testBarrier.above(best.testBarrier) {
 		case 1:
@@ -547,10 +570,8 @@ func summariseFailures(f *Finished) (*Summary, error) {
 		case -1:
 			j.Word = DoesNotHold
 		}
-		if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == extreme.c }); i >= 0 {
-			if why := untrained(ways, &f.Spec.Cases[i]); why != "" {
-				j.Word, j.Why = Undecided, why+"; "+j.Why
-			}
+		if why := untrained(ways, f.find(extreme.c)); why != "" {
+			j.Word, j.Why = Undecided, why+"; "+j.Why
 		}
 		cases = append(cases, j)
 	}
@@ -565,10 +586,8 @@ func summariseFailures(f *Finished) (*Summary, error) {
 		case 1:
 			j.Word = Holds
 		}
-		if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == w.c }); i >= 0 {
-			if why := untrained(ways, &f.Spec.Cases[i]); why != "" {
-				j.Word, j.Why = Undecided, why+"; "+j.Why
-			}
+		if why := untrained(ways, f.find(w.c)); why != "" {
+			j.Word, j.Why = Undecided, why+"; "+j.Why
 		}
 		cases = append(cases, j)
 	}
@@ -577,11 +596,11 @@ func summariseFailures(f *Finished) (*Summary, error) {
 
 // optimizer is that of the training of a case.
 func (f *Finished) optimizer(c string) string {
-	i := slices.IndexFunc(f.Spec.Cases, func(of Case) bool { return of.Name == c })
-	if i < 0 {
+	of := f.find(c)
+	if of == nil {
 		return ""
 	}
-	cfg, err := f.Spec.Cases[i].Training.WithDefaults()
+	cfg, err := of.Training.WithDefaults()
 	if err != nil {
 		return ""
 	}
@@ -589,7 +608,7 @@ func (f *Finished) optimizer(c string) string {
 }
 
 const matchersRule = "In each pair of each case, repaired in each way, the midpoint's test loss by auto is compared with the lowest of any single method that is finite. The claim holds if it is never higher by more than " +
-	".02 nats and a twentieth of that lowest loss, and does not hold else."
+	".02 nats and a twentieth of that lowest loss, does not hold else, and is undecided where an end has learned nothing."
 
 func summariseMatchers(f *Finished) (*Summary, error) {
 	ways, err := f.ways()
@@ -597,8 +616,8 @@ func summariseMatchers(f *Finished) (*Summary, error) {
 		return nil, err
 	}
 	var cases []CaseVerdict
-	for i := range f.Spec.Cases {
-		if c := f.Spec.Cases[i].Name; !slices.ContainsFunc(ways, func(w *way) bool { return w.c == c && w.method == ByAuto }) {
+	for _, c := range f.cases() {
+		if c := c.Name; !slices.ContainsFunc(ways, func(w *way) bool { return w.c == c && w.method == ByAuto }) {
 			cases = append(cases, unmeasured(c, ByAuto))
 		}
 	}
@@ -613,6 +632,11 @@ func summariseMatchers(f *Finished) (*Summary, error) {
 		j := CaseVerdict{Subject: auto.c, Word: Holds}
 		if auto.repair != "" {
 			j.Subject += ", " + auto.repair
+		}
+		if auto.faulty != "" {
+			j.Word, j.Why = Undecided, auto.faulty
+			cases = append(cases, j)
+			continue
 		}
 		worst := math.Inf(-1)
 		for i := range auto.curves {

@@ -13,6 +13,8 @@ type evaluated struct {
 	c, series, role, method, repair string
 	// byRepeat are the evaluations of each repeat: one, or those of all inputs.
 	byRepeat [][]Evaluation
+	// faulty says what is wrong with a network of those that has learned nothing; empty where there is none.
+	faulty string
 }
 
 // evaluations gathers the full measurements of a run, in the order of the records.
@@ -46,6 +48,9 @@ func (f *Finished) evaluations() ([]*evaluated, error) {
 			x.byRepeat = append(x.byRepeat, nil)
 		}
 		x.byRepeat[r.Pair] = append(x.byRepeat[r.Pair], e)
+		if faults := f.faultsOf(r, e.measures()); len(faults) > 0 && x.faulty == "" {
+			x.faulty = faults[0].String()
+		}
 	}
 	return out, nil
 }
@@ -191,15 +196,18 @@ func (f *Finished) judgeMerged(group [2]string, merged, inputs *evaluated) CaseV
 	}
 	j.Why = fmt.Sprintf("%s has a test loss of %s, the best input %s", merged.name(), merged.over(testLoss).text(4), inputs.least(testLoss).text(4))
 	accuracy := inputs.least(func(e *Evaluation) float64 { return float64(e.Test.Accuracy) })
-	if i := slices.IndexFunc(f.Spec.Cases, func(c Case) bool { return c.Name == group[0] }); i >= 0 && !(accuracy.mean >= f.Spec.Cases[i].LeastAccuracy) {
+	switch c := f.find(group[0]); {
+	case inputs.faulty != "":
+		j.Word, j.Why = Undecided, inputs.faulty+"; "+j.Why
+	case c != nil && !(accuracy.mean >= c.LeastAccuracy):
 		j.Word = Undecided
-		j.Why = fmt.Sprintf("the worst input has %s %% where %.0f %% are asked for; %s", accuracy.percent(), 100*f.Spec.Cases[i].LeastAccuracy, j.Why)
+		j.Why = fmt.Sprintf("the worst input has %s %% where %.0f %% are asked for; %s", accuracy.percent(), 100*c.LeastAccuracy, j.Why)
 	}
 	return j
 }
 
 const splitRule = "In a case, the way of aligning and repairing whose merged network has the least mean loss on training data is looked at. The claim holds there if its test loss is lower than that of the better input of the same pair by more " +
-	"than two standard errors over pairs, does not hold if it is higher by more than two, and is undecided between. It holds if it holds in all cases, and does not if it does not in one."
+	"than two standard errors over pairs, does not hold if it is higher by more than two, and is undecided between, and where an input has learned nothing. It holds if it holds in all cases, and does not if it does not in one."
 
 func summariseSplit(f *Finished) (*Summary, error) {
 	all, err := f.evaluations()

@@ -255,7 +255,7 @@ func TestVerdictsOnMerged(t *testing.T) {
 					row := Row{Case: "c", Series: series, Pair: pair, Role: roleInput}
 					for i, loss := range inputs {
 						row.Method = string(rune('A' + i))
-						m.evaluation(row, c.accuracy, loss, loss)
+						m.evaluation(row, c.accuracy, .1, loss)
 					}
 					row.Role, row.Method = roleMerged, method
 					m.evaluation(row, c.accuracy, .01, c.merged[pair])
