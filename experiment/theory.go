@@ -83,7 +83,7 @@ func plantedRecovery() *definition {
 		summarise: summarisePlanted, figures: plantedFigures,
 		presets: map[string]func() Spec{
 			Smoke:  spec(Spec{Networks: []MatchNetwork{mlp(16), resnet(8, .25)}, Draws: 3, Timed: timed(1)[:1]}),
-			Laptop: spec(Spec{Networks: []MatchNetwork{mlp(32), mlp(128), mlp(512), resnet(8, 1), resnet(20, 1)}, Draws: 10, Timed: timed(8)}),
+			Laptop: spec(Spec{Networks: []MatchNetwork{mlp(32), mlp(128), mlp(512), resnet(8, 1), resnet(20, 1)}, Draws: 10, Timed: timed(32)}),
 			Evening: spec(Spec{
 				Networks: []MatchNetwork{mlp(32), mlp(128), mlp(512), mlp(2048), resnet(8, 1), resnet(20, 1), resnet(20, 2), resnet(20, 4)}, Draws: 100, Timed: timed(32),
 			}),
