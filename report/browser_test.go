@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
+	cdpage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -133,8 +134,25 @@ const measureContrast = `((dark) => {
 	return [...found.values()];
 })`
 
+// BrowserPage is a page to be opened, and how many figures it has. Widths are those of a telephone and of a wide screen.
+type BrowserPage struct {
+	Name    string
+	HTML    []byte
+	Figures int
+	Widths  [2]int64
+}
+
 // TestPagesInABrowser opens pages from files, as a reader does, on a telephone and on a wide screen, by day and by night.
 func TestPagesInABrowser(t *testing.T) {
+	OpenInABrowser(t, []BrowserPage{
+		{"report", sampleHTML(t), 4, [2]int64{400, 1600}},
+		{"results", html(t, sampleResults()), 7, [2]int64{360, 1200}},
+	})
+}
+
+// OpenInABrowser opens pages and looks at their layout, names, colours, and what they ask for. With REBASIN_SCREENSHOTS each section is left in that folder as a PNG.
+func OpenInABrowser(t *testing.T, pages []BrowserPage) {
+	t.Helper()
 	ctx := startBrowser(t)
 	var mu sync.Mutex
 	var asked []string
@@ -149,28 +167,21 @@ func TestPagesInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
-	for _, p := range []struct {
-		name    string
-		html    []byte
-		figures int
-		widths  [2]int64
-	}{
-		{"report", sampleHTML(t), 4, [2]int64{400, 1600}},
-		{"results", html(t, sampleResults()), 7, [2]int64{360, 1200}},
-	} {
-		file := filepath.Join(t.TempDir(), p.name+".html")
-		if err := os.WriteFile(file, p.html, 0o600); err != nil {
+	for _, p := range pages {
+		file := filepath.Join(t.TempDir(), p.Name+".html")
+		if err := os.WriteFile(file, p.HTML, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		url := (&url.URL{Scheme: "file", Path: filepath.ToSlash(file)}).String()
 		seen[url] = true
-		for _, width := range p.widths {
-			t.Run(fmt.Sprint(p.name, width), func(t *testing.T) {
+		for _, width := range p.Widths {
+			t.Run(fmt.Sprint(p.Name, width), func(t *testing.T) {
 				if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(url)); err != nil {
 					t.Fatal(err)
 				}
-				checkLayout(ctx, t, width, p.figures)
-				if width == p.widths[1] { // names and colours are the same in both
+				screenshots(ctx, t, fmt.Sprintf("%s-%d", p.Name, width))
+				checkLayout(ctx, t, width, p.Figures)
+				if width == p.Widths[1] { // names and colours are the same in both
 					checkNames(ctx, t)
 					checkContrast(ctx, t, "light")
 					checkContrast(ctx, t, "dark")
@@ -187,6 +198,45 @@ func TestPagesInABrowser(t *testing.T) {
 		if !seen[u] && !strings.HasPrefix(u, "data:image/png") {
 			t.Errorf("the page asked for %.80s", u)
 		}
+	}
+}
+
+// screenshots are for people: of the head of a page and of each section, by day and by night.
+func screenshots(ctx context.Context, t *testing.T, base string) {
+	t.Helper()
+	dir := os.Getenv("REBASIN_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	for _, scheme := range []string{"dark", "light"} { // light last, as tests expect it
+		setScheme(ctx, t, scheme)
+		parts, err := chromedp.Run(ctx, chromedp.Evaluate[[]cdpage.Viewport](`[...document.querySelectorAll('header, section')].map(e => {
+			const r = e.getBoundingClientRect();
+			return { x: 0, y: r.top + scrollY, width: document.documentElement.clientWidth, height: r.height, scale: 1 };
+		})`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range parts {
+			beyond := true
+			shot, err := chromedp.Call(ctx, cdpage.CaptureScreenshot, cdpage.CaptureScreenshotParams{Clip: &parts[i], CaptureBeyondViewport: &beyond})
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s-%d.png", base, scheme, i)), shot.Data, 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func setScheme(ctx context.Context, t *testing.T, scheme string) {
+	t.Helper()
+	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -242,12 +292,7 @@ func checkNames(ctx context.Context, t *testing.T) {
 
 func checkContrast(ctx context.Context, t *testing.T, scheme string) {
 	t.Helper()
-	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	setScheme(ctx, t, scheme)
 	ground, err := chromedp.Run(ctx, chromedp.Evaluate[string](`getComputedStyle(document.body).backgroundColor`))
 	if err != nil {
 		t.Fatal(err)
