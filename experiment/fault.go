@@ -51,7 +51,7 @@ func (e *Evaluation) measures() []Measures { return []Measures{{e.Train.Measure,
 // fault is a network that has learned nothing, and why that is said.
 type fault struct{ network, why string }
 
-func (x fault) String() string { return x.network + ": " + x.why }
+func (x fault) String() string { return x.network + " has learned nothing: " + x.why }
 
 // faultsOf names the trained networks of a curve, or of the evaluation of an input, that have learned nothing, and says why. Statistics that were repaired change
 // losses, and are no fault of a training.

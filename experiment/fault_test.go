@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rebasin/rebasin/train"
+	"github.com/rebasin/rebasin/zoo"
 )
 
 // flat adds the way between two networks of these losses, and says from what they were made.
@@ -30,11 +31,11 @@ func TestLearnedNothing(t *testing.T) {
 	}{
 		{"trained", "mnist", .1, false, ""},
 		{"hardly trained", "mnist", 2.2, false, ""},
-		{"guessing", "mnist", 2.304, false, "c, seed 3: it is no better than guessing: losses of 2.304"},
+		{"guessing", "mnist", 2.304, false, "c, seed 3 has learned nothing: it is no better than guessing: losses of 2.304"},
 		{"good on more classes", "cifar100", 2.304, false, ""},
 		{"of unknown classes", "some/folder", 2.304, false, ""},
-		{"not finite", "some/folder", nan, false, "c, seed 3: its loss is not finite"},
-		{"diverged", "some/folder", 2.304, true, "c, seed 3: its training diverged"},
+		{"not finite", "some/folder", nan, false, "c, seed 3 has learned nothing: its loss is not finite"},
+		{"diverged", "some/folder", 2.304, true, "c, seed 3 has learned nothing: its training diverged"},
 	} {
 		for _, experiment := range []string{"interpolation", "onset", "width", "failures", "matchers"} {
 			m := &made{t: t, cases: []Case{{Name: "c", Data: Data{Name: c.data}, Training: train.Config{Epochs: 1, Optimizer: train.Optimizer{Name: "sgd"}}}}}
@@ -91,7 +92,7 @@ func TestLearnedNothingOfMerged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Verdict.Word != Undecided || len(s.Notes) != 1 || !strings.HasPrefix(s.Notes[0], "c, seed 5: it is no better than guessing") {
+	if s.Verdict.Word != Undecided || len(s.Notes) != 1 || !strings.HasPrefix(s.Notes[0], "c, seed 5 has learned nothing: it is no better than guessing") {
 		t.Errorf("%s; notes %q", s.Verdict.Word, s.Notes)
 	}
 }
@@ -119,12 +120,56 @@ func TestDivergedIsNoted(t *testing.T) {
 	if !slices.Equal(f.Diverged, want) {
 		t.Errorf("diverged: %v of %v", f.Diverged, want)
 	}
-	if summary, err := f.Summary(); err != nil || len(summary.Notes) != 2 || !strings.Contains(summary.Notes[1], "seed 1: its training diverged") || summary.Verdict.Word != Undecided {
+	if summary, err := f.Summary(); err != nil || len(summary.Notes) != 2 || !strings.Contains(summary.Notes[1], "seed 1 has learned nothing: its training diverged") || summary.Verdict.Word != Undecided {
 		t.Errorf("summary %+v, %v", summary, err)
 	}
 	s.Cases[0].Training.Optimizer = train.Optimizer{}
 	finish(t, dir, s, 1)
 	if f := read(); len(f.Diverged) > 0 {
 		t.Errorf("diverged of an earlier run: %v", f.Diverged)
+	}
+}
+
+// TestBesideThePaper has rows where the paper has something to say, and none elsewhere.
+func TestBesideThePaper(t *testing.T) {
+	for _, c := range []struct {
+		arch, data string
+		rows       map[string]int
+	}{
+		{"mlp", "mnist", map[string]int{"interpolation": 1, "onset": 1, "width": 0, "matchers": 1}},
+		{"mlp", "fashion-mnist", map[string]int{"interpolation": 0, "onset": 0, "width": 0, "matchers": 0}},
+		{"resnet20", "cifar10", map[string]int{"interpolation": 1, "onset": 0, "width": 1, "matchers": 0}},
+	} {
+		for experiment, want := range c.rows {
+			m := &made{t: t}
+			for i, name := range []string{"c", "d"} {
+				m.cases = append(m.cases, Case{Name: name, Network: zoo.Config{Arch: c.arch}, Data: Data{Name: c.data}, Training: train.Config{Epochs: 3}})
+				if i > 0 && experiment != "width" {
+					continue
+				}
+				for _, e := range []int{1, 3} {
+					row := Row{Case: name, Method: ByWeight}
+					switch experiment {
+					case "onset":
+						row.Epoch = e
+					case "width":
+						row.Series, row.X = "s", at(float64(i+1))
+					}
+					m.curves(row, .9, .1, .2, .3)
+				}
+			}
+			s, err := m.finished(experiment).Summary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(s.Comparisons) != want {
+				t.Errorf("%s of %s on %s: %+v", experiment, c.arch, c.data, s.Comparisons)
+			}
+			for _, row := range s.Comparisons {
+				if row.Paper == "" || row.Ours == "" || !strings.Contains(row.Note, "3 epochs") {
+					t.Errorf("%s: %+v", experiment, row)
+				}
+			}
+		}
 	}
 }

@@ -26,7 +26,7 @@ func (p *planner) evaluate(c *Case, what string, models ...*task.Task) (*task.Ta
 func mergeMany() *definition {
 	spec := func(s Spec) func() Spec { return func() Spec { s.Experiment = "merge-many"; return s } }
 	return &definition{
-		name: "merge-many", title: "Merging many networks", source: "appendix A.8 (algorithm 3, table 3, figure 13)",
+		name: "merge-many", title: "Merging many networks", source: "appendix A.10 (algorithm 3, table 3, figure 13)",
 		claim: "More than two networks merge into one whose loss on test data is below that of those it is made from.",
 		lists: []string{"cases", "models"},
 		check: func(s *Spec) error {
@@ -70,12 +70,17 @@ func withoutAccuracy(c Case) Case {
 // seedsApart keeps the seeds of repeats apart: no repeat has so many networks.
 const seedsApart = maxModels
 
+// manySeries names networks that are merged.
+func manySeries(n int, halves bool) string {
+	if halves {
+		return fmt.Sprintf("%d on random halves", n)
+	}
+	return fmt.Sprintf("%d on all data", n)
+}
+
 // many plans one merge of n networks by all ways.
 func (p *planner) many(c *Case, repeat, n int, halves bool) error {
-	series := fmt.Sprintf("%d on all data", n)
-	if halves {
-		series = fmt.Sprintf("%d on random halves", n)
-	}
+	series := manySeries(n, halves)
 	row := Row{Case: c.Name, Series: series, Pair: repeat}
 	var models []*task.Task
 	for i := range n {

@@ -62,7 +62,7 @@ type MatchTime struct {
 	MemoryBytes int64 `json:"memory_bytes"`
 }
 
-// PaperMatchNetworks are the networks for which Ainsworth, Hayase, Srinivasa ("Git Re-Basin", ICLR 2023, arXiv:2209.04836, section 3.2) give times on a
+// PaperMatchNetworks are the networks for which Ainsworth, Hayase, Srinivasa ("Git Re-Basin", ICLR 2023, arXiv:2209.04836, appendix A.5) give times on a
 // V100: the MLP (3 s), ResNet20 with LayerNorm at width multipliers 1, 2, 4, ... up to maxWidth (194 s at 32), and ResNet50 (33 s). ResNet50 is left
 // out below a maxWidth of 4.
 func PaperMatchNetworks(maxWidth int) []MatchNetwork {

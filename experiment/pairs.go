@@ -29,7 +29,7 @@ func interpolation() *definition {
 	spec := func(s Spec) func() Spec { return func() Spec { s.Experiment = "interpolation"; return s } }
 	return &definition{
 		summarise: summariseInterpolation, figures: curveFigures,
-		name: "interpolation", title: "Linear mode connectivity after alignment", source: "section 5.2, figure 2",
+		name: "interpolation", title: "Linear mode connectivity after alignment", source: "section 5.1, figure 2",
 		claim: "Networks that were trained apart are linearly connected, without a barrier of the loss, once the units of one are in the order of the other's.",
 		lists: []string{"cases"}, check: needCases, plan: planWays,
 		presets: map[string]func() Spec{
@@ -80,7 +80,7 @@ func onset() *definition {
 	}
 	return &definition{
 		summarise: summariseOnset, figures: onsetFigures,
-		name: "onset", title: "When in training does connectivity begin?", source: "section 5.1, figure 3",
+		name: "onset", title: "When in training does connectivity begin?", source: "section 5.2, figure 3",
 		claim: "Early in training networks are not connected after weight matching; the barrier vanishes in the course of training.",
 		lists: []string{"cases", "epochs"},
 		check: func(s *Spec) error {

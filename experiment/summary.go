@@ -64,7 +64,23 @@ func (f *Finished) Summary() (*Summary, error) {
 		return nil, err
 	}
 	s.Notes = append(s.Notes, faults...)
+	for i := range s.Tables {
+		s.Tables[i].trim()
+	}
 	return s, nil
+}
+
+// trim leaves out columns without anything in them, as that of repairs where there are none.
+func (t *Table) trim() {
+	for c := len(t.Header) - 1; c >= 0 && len(t.Rows) > 0; c-- {
+		if slices.ContainsFunc(t.Rows, func(row []string) bool { return row[c] != "" }) {
+			continue
+		}
+		t.Header = slices.Delete(t.Header, c, c+1)
+		for i := range t.Rows {
+			t.Rows[i] = slices.Delete(t.Rows[i], c, c+1)
+		}
+	}
 }
 
 // stat is a mean over pairs with its standard error.
@@ -388,29 +404,8 @@ func summariseInterpolation(f *Finished) (*Summary, error) {
 		cases = append(cases, j)
 	}
 	return &Summary{
-		Verdict: combine(interpolationRule, cases), Tables: []Table{waysTable("Midpoints and barriers", ways)}, Comparisons: comparePaper(f, ways),
+		Verdict: combine(interpolationRule, cases), Tables: []Table{waysTable("Midpoints and barriers", ways)}, Comparisons: f.besideFigure2(ways),
 	}, nil
-}
-
-// comparePaper sets barriers beside those of the paper, which has no numbers but curves: those of the MLP on MNIST, and of the ResNet20 on CIFAR, are flat.
-func comparePaper(f *Finished, ways []*way) (out []report.Comparison) {
-	for _, c := range f.cases() {
-		best := bestAligned(ways, c.Name)
-		if best == nil {
-			continue
-		}
-		row := report.Comparison{Quantity: "barrier of the test loss, " + c.Name, Ours: best.testBarrier.text(3) + " (" + best.describe() + ")"}
-		switch {
-		case c.Network.Arch == "mlp" && c.Data.Name == "mnist":
-			row.Paper, row.Note = "none to be seen (figure 2)", "trained longer there"
-		case c.Network.Arch == "resnet20" && (c.Data.Name == "cifar10" || c.Data.Name == "cifar100"):
-			row.Paper, row.Note = "none to be seen at width 32 (figure 2)", fmt.Sprintf("width %s here, with far fewer epochs", fraction(cmp.Or(c.Network.Width, 1)))
-		default:
-			continue
-		}
-		out = append(out, row)
-	}
-	return out
 }
 
 // judgeZero says whether a way has no barrier.
@@ -459,7 +454,7 @@ func summariseOnset(f *Finished) (*Summary, error) {
 		}
 		cases = append(cases, j)
 	}
-	return &Summary{Verdict: combine(onsetRule, cases), Tables: []Table{waysTable("By epoch", ways)}}, nil
+	return &Summary{Verdict: combine(onsetRule, cases), Tables: []Table{waysTable("By epoch", ways)}, Comparisons: f.besideFigure3(ways)}, nil
 }
 
 const widthRule = "In a series, the barrier of the test loss of the widest network is compared with that of the narrowest, for the way of aligning and repairing that has the least mean barrier on " +
@@ -492,7 +487,7 @@ func summariseWidth(f *Finished) (*Summary, error) {
 		}
 		cases = append(cases, j)
 	}
-	return &Summary{Verdict: combine(widthRule, cases), Tables: []Table{waysTable("By width", ways)}}, nil
+	return &Summary{Verdict: combine(widthRule, cases), Tables: []Table{waysTable("By width", ways)}, Comparisons: f.besideFigure4(ways)}, nil
 }
 
 // seriesOf are the series in order.
@@ -680,5 +675,5 @@ func summariseMatchers(f *Finished) (*Summary, error) {
 		}
 		t.Rows = append(t.Rows, []string{w.c, w.method, w.repair, w.middleAccuracy.percent(), w.middleLoss.text(3), w.testBarrier.text(3), product, seconds})
 	}
-	return &Summary{Verdict: combine(matchersRule, cases), Tables: []Table{t}}, nil
+	return &Summary{Verdict: combine(matchersRule, cases), Tables: []Table{t}, Comparisons: f.besideMatchers(ways)}, nil
 }

@@ -161,7 +161,7 @@ func summariseMany(f *Finished) (*Summary, error) {
 		}
 		cases = append(cases, f.judgeMerged(g, merged, inputs))
 	}
-	return &Summary{Verdict: combine(manyRule, cases), Tables: []Table{evaluationTable("Merged networks beside others", all)}}, nil
+	return &Summary{Verdict: combine(manyRule, cases), Tables: []Table{evaluationTable("Merged networks beside others", all)}, Comparisons: f.besideTable3(all)}, nil
 }
 
 // judgeMerged compares a merged network with the best of its inputs, repeat by repeat.
@@ -237,7 +237,8 @@ func summariseSplit(f *Finished) (*Summary, error) {
 		}
 	}
 	return &Summary{
-		Verdict: combine(splitRule, cases),
-		Tables:  []Table{evaluationTable("Merged networks beside others", all), waysTable("Midpoints and barriers", ways)},
+		Verdict:     combine(splitRule, cases),
+		Tables:      []Table{evaluationTable("Merged networks beside others", all), waysTable("Midpoints and barriers", ways)},
+		Comparisons: f.besideFigure11(all),
 	}, nil
 }

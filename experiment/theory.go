@@ -50,7 +50,7 @@ func plantedRecovery() *definition {
 		}
 	}
 	return &definition{
-		name: "planted", title: "Finding a permutation that is known", source: "appendix A.5; times of section 3.2",
+		name: "planted", title: "Finding a permutation that is known", source: "appendix A.5",
 		claim: "Weight matching finds a random permutation of a network's units again.",
 		lists: []string{"networks", "timed"},
 		check: func(s *Spec) error {

@@ -62,7 +62,7 @@ func (o Outcome) String() string {
 // Claim is a sentence that measurements decide.
 type Claim struct {
 	Text    string // what is claimed
-	Source  string // where, as "section 5.2, figure 4"
+	Source  string // where, as "section 5.3, figure 4"
 	Outcome Outcome
 	Verdict string // a sentence with the numbers that decide
 	Rule    string // when the claim holds, and when not

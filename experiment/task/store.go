@@ -96,7 +96,7 @@ type file struct {
 
 func (v *View) artifactPath(key string) string { return filepath.Join(v.dir, artifactsDir, key) }
 func (s *Store) partialPath(key string) string { return filepath.Join(s.dir, partialDir, key) }
-func (s *Store) scratchPath(key string) string  { return s.partialPath(key) + ".scratch" }
+func (s *Store) scratchPath(key string) string { return s.partialPath(key) + ".scratch" }
 
 func (v *View) isSound(key string) bool {
 	v.mu.Lock()

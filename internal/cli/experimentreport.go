@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -57,6 +58,12 @@ func (a *app) runReport(f *experimentFlags, names []string, output string) error
 			return err
 		}
 		runs = append(runs, r)
+	}
+	if len(names) == 0 {
+		order := experiment.Experiments() // that of the paper
+		slices.SortStableFunc(runs, func(a, b *experiment.Finished) int {
+			return cmp.Compare(slices.Index(order, a.Spec.Experiment), slices.Index(order, b.Spec.Experiment))
+		})
 	}
 	if len(runs) == 0 {
 		return fmt.Errorf("no finished runs in %q", f.dir)

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -106,6 +107,7 @@ func useCache(t *testing.T) string {
 //
 //	exits CODE PROGRAM ARGS...       runs a program, which must end with this exit code
 //	interrupts REGEXP PROGRAM ARGS.. runs a program, sends it SIGINT once its standard error matches, expects exit code 130
+//	interrupts @GLOB PROGRAM ARGS..  ... once there is such a file
 //	json PATH = VALUE                the last command printed one JSON object and nothing else; at PATH is the VALUE
 //	json PATH len N                  ... there is a list or an object with N entries
 //	json PATH keys NAME...           ... there is an object with these entries, in any order, and no other
@@ -212,9 +214,14 @@ func (w *watched) Write(p []byte) (int, error) {
 }
 
 func interrupts(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, len(args) >= 2, "interrupts REGEXP PROGRAM ARGS...")
-	pattern, err := regexp.Compile(args[0])
-	ts.Check(err)
+	need(ts, neg, len(args) >= 2, "interrupts REGEXP|@GLOB PROGRAM ARGS...")
+	glob, isGlob := strings.CutPrefix(args[0], "@")
+	pattern := regexp.MustCompile("$^") // what never matches
+	if !isGlob {
+		var err error
+		pattern, err = regexp.Compile(args[0])
+		ts.Check(err)
+	}
 	stderr := &watched{pattern: pattern, seen: make(chan struct{})}
 	path, err := exec.LookPath(args[1])
 	ts.Check(err)
@@ -224,11 +231,25 @@ func interrupts(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(c.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
-	select {
-	case <-stderr.seen:
+	var look <-chan time.Time
+	if isGlob {
+		t := time.NewTicker(5 * time.Millisecond)
+		defer t.Stop()
+		look = t.C
+	}
+	for running := true; running; {
+		select {
+		case <-stderr.seen:
+		case <-look:
+			if there, err := filepath.Glob(ts.MkAbs(glob)); err != nil || len(there) == 0 {
+				continue
+			}
+		case err = <-ended:
+			running = false
+			continue
+		}
 		ts.Check(c.Process.Signal(os.Interrupt))
-		err = <-ended
-	case err = <-ended:
+		err, running = <-ended, false
 	}
 	fmt.Fprint(ts.Stderr(), stderr.buf.String())
 	if got := codeOf(err); got != exitInterrupted {
