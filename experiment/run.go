@@ -176,7 +176,7 @@ func writeDiverged(store *task.Store, run string, p *Plan) error {
 		if t.Kind.Name != "train" {
 			continue
 		}
-		a, ok, err := store.Lookup(t.Key)
+		a, ok, err := store.View.Lookup(t.Key) // one that is damaged is nobody's need any more, and is left alone
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,8 @@ goes on where it was, and experiments share trainings.
 
 An experiment is one of the names that "rebasin experiment list" shows, at the
 scale of a preset, or a YAML file: "rebasin experiment plan NAME --preset smoke --yaml" prints
-one to begin with.`,
+one to begin with. Preset smoke takes seconds, laptop at most 40 minutes on two cores,
+evening hours, and paper, the paper's own setting, days on a big machine.`,
 		Example: `  rebasin experiment list
   rebasin experiment plan interpolation --preset laptop
   rebasin experiment run interpolation --preset laptop
@@ -165,6 +166,9 @@ func (a *app) experimentPlan(f *experimentFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan NAME|FILE",
 		Short: "Show what an experiment would do, what of it is done, and about how long the rest takes",
+		Long: `Shows the tasks of an experiment, which of them are done, and about how long the others
+take, from how long such tasks took before. Nothing is changed, and a run may be at work in
+the folder.`,
 		Example: `  rebasin experiment plan width --preset evening
   rebasin experiment plan interpolation --preset smoke --yaml > my.yaml`,
 		Args: arguments(1, 1, "the name of an experiment, or a file, is"),
@@ -403,7 +407,7 @@ func (a *app) watch(e task.Event) {
 func (a *app) experimentStatus(f *experimentFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
-		Short:   "Show the runs in a folder",
+		Short:   "Show the runs in a folder, those at work among them",
 		Example: "  rebasin experiment status --dir experiments",
 		Args:    arguments(0, 0, ""),
 		RunE:    func(*cobra.Command, []string) error { return a.runStatus(f) },
@@ -458,7 +462,7 @@ func (a *app) experimentClean(f *experimentFlags) *cobra.Command {
 to go on from. Runs that are named are removed first, with what no other run shares
 with them. --all removes everything that can be made again, and leaves records.`,
 		Example: `  rebasin experiment clean
-  rebasin experiment clean interpolation
+  rebasin experiment clean interpolation-laptop
   rebasin experiment clean --all`,
 		RunE: func(_ *cobra.Command, args []string) error { return a.runClean(f, args) },
 	}

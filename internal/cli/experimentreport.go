@@ -21,7 +21,7 @@ func (a *app) experimentReport(f *experimentFlags) *cobra.Command {
 beside its figures as SVG and PNG and its numbers as CSV. The page needs nothing else
 and works without a network.`,
 		Example: `  rebasin experiment report
-  rebasin experiment report interpolation width --out docs/results`,
+  rebasin experiment report interpolation-laptop width-laptop --out page`,
 		RunE: func(_ *cobra.Command, args []string) error { return a.runReport(f, args, output) },
 	}
 	c.Flags().StringVar(&output, "out", "", "`FOLDER` to write to; empty is report in the folder of the runs")

@@ -19,11 +19,12 @@ const (
 	columnGap    = "  "
 )
 
-// number matches what is aligned as a number: 98.05 %, -1e-3, 10^3499.62, 1:02, 12 MiB, NaN.
-var number = regexp.MustCompile(`^[-+±]?(\d[\d.,:_^]*([eE][-+]?\d+)?|∞|NaN|Inf)\s?([%x]|[µnm]?s|[KMGT]?i?B|[KMGT])?$`)
+// number matches what is aligned as a number: 98.05 %, -1e-3, 10^3499.62, 1:02, 12 MiB, NaN, 97.62 ± 0.10.
+var number = regexp.MustCompile(`^[-+±]?(\d[\d.,:_^]*([eE][-+]?\d+)?|∞|NaN|Inf)(\s±\s\d[\d.]*)?\s?([%x]|[µnm]?s|[KMGT]?i?B|[KMGT])?$`)
 
 // Table writes rows under a header in aligned columns: those that hold only numbers to the right, others to the left. Rows may be shorter or
-// longer than the header; a nil header is none. Cells that do not fit are cut with an ellipsis.
+// longer than the header; a nil header is none. Cells that do not fit are cut with an ellipsis; numbers that do not stand under
+// each other's header in one line are written as several tables, each with the columns of text in front that name the rows.
 func Table(w io.Writer, header []string, rows [][]string, opt TableOptions) error {
 	cells := cleanCells(header, rows)
 	if len(cells) == 0 {
@@ -35,18 +36,80 @@ func Table(w io.Writer, header []string, rows [][]string, opt TableOptions) erro
 	}
 	numeric := numericColumns(body, len(cells[0]))
 	widths := columnWidths(cells)
+	all := make([]int, len(widths))
+	for j := range all {
+		all[j] = j
+	}
+	bands := [][]int{all}
 	if opt.Width > 0 {
-		shrink(widths, numeric, opt.Width)
+		bands = divide(widths, numeric, opt.Width)
 	}
 	var b strings.Builder
-	for i, row := range cells {
-		writeRow(&b, row, widths, numeric, opt.Width)
-		if i == 0 && header != nil {
-			writeRow(&b, rule(widths), widths, numeric, opt.Width)
+	for n, band := range bands {
+		if n > 0 {
+			b.WriteByte('\n')
+		}
+		widths, numeric := pick(widths, band), pick(numeric, band)
+		if opt.Width > 0 {
+			shrink(widths, numeric, opt.Width)
+		}
+		for i, row := range cells {
+			writeRow(&b, pick(row, band), widths, numeric, opt.Width)
+			if i == 0 && header != nil {
+				writeRow(&b, rule(widths), widths, numeric, opt.Width)
+			}
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func pick[T any](list []T, at []int) []T {
+	out := make([]T, len(at))
+	for i, j := range at {
+		out[i] = list[j]
+	}
+	return out
+}
+
+// divide says which columns stand together where not all numbers fit beside each other: those of text in front, which name the rows, and as many others
+// as there is room for.
+func divide(widths []int, numeric []bool, total int) [][]int {
+	var names, all []int
+	least := -len(columnGap) // with all text cut to what is readable
+	room := total
+	for j, w := range widths {
+		if !numeric[j] {
+			w = min(w, readableText)
+		}
+		least += w + len(columnGap)
+		if len(all) == len(names) && !numeric[j] {
+			names = append(names, j)
+			room -= w + len(columnGap)
+		}
+		all = append(all, j)
+	}
+	if least <= total || len(names) == 0 || !slices.Contains(numeric, true) {
+		return [][]int{all}
+	}
+	var bands [][]int
+	left := 0
+	for _, j := range all[len(names):] {
+		w := widths[j]
+		if !numeric[j] {
+			w = min(w, readableText)
+		}
+		if w > room { // cutting is all that is left
+			return [][]int{all}
+		}
+		if w > left {
+			bands = append(bands, slices.Clone(names))
+			left = room
+		}
+		bands[len(bands)-1] = append(bands[len(bands)-1], j)
+		left -= w + len(columnGap)
+	}
+	return bands
 }
 
 // cleanCells gathers header and rows into one rectangle.
@@ -75,7 +138,7 @@ func numericColumns(body [][]string, n int) []bool {
 	for j := range numeric {
 		seen := false
 		textual := slices.ContainsFunc(body, func(row []string) bool {
-			if row[j] == "" || row[j] == "-" || row[j] == "–" {
+			if row[j] == "" || row[j] == "-" || row[j] == "–" || row[j] == "not finite" {
 				return false
 			}
 			seen = true
