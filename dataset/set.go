@@ -247,6 +247,26 @@ func (s *Set) Subset(indices []int) *Set {
 	return &sub
 }
 
+// SampleSeed draws the order in which [Set.Sample] takes samples.
+const SampleSeed = 0x5eed
+
+// Sample returns a fixed random part of n samples, the same each time and whatever other seeds there are, or s itself if n is not above 0 or s has no more.
+func (s *Set) Sample(n int) *Set {
+	if n <= 0 || n >= s.Len() {
+		return s
+	}
+	return s.Subset(Order(s.Len(), SampleSeed, 0)[:n])
+}
+
+// HeldOut cuts s in two at random: n samples, but at most a third, or a third if n is not above 0, to choose on what is found on the rest.
+func (s *Set) HeldOut(n int, seed uint64) (rest, held *Set) {
+	order := Order(s.Len(), seed, 0)
+	if n <= 0 || n > len(order)/3 {
+		n = len(order) / 3
+	}
+	return s.Subset(order[n:]), s.Subset(order[:n])
+}
+
 // SubsetLabels returns the images whose class is one of those given, in the order of s. Classes keep their numbers.
 func (s *Set) SubsetLabels(classes ...int) *Set {
 	var indices []int

@@ -107,6 +107,34 @@ func TestSubset(t *testing.T) {
 	})
 }
 
+// TestSample has samples that are parts of one another, and parts that are held out and are disjoint from the rest.
+func TestSample(t *testing.T) {
+	set := colours(t, nil)
+	many := set.Subset([]int{0, 1, 2, 3, 0, 1, 2, 3, 0, 1})
+	for _, n := range []int{-1, 0, 10, 11} {
+		if many.Sample(n) != many {
+			t.Errorf("a sample of %d of 10 is not the set", n)
+		}
+	}
+	if few, more := many.Sample(3), many.Sample(7); few.Len() != 3 || more.Len() != 7 || !slices.Equal(few.index, more.index[:3]) {
+		t.Errorf("samples %v and %v", few.index, more.index)
+	}
+	for n, want := range map[int]int{-1: 3, 0: 3, 1: 1, 3: 3, 4: 3} {
+		rest, held := many.HeldOut(n, 5)
+		if held.Len() != want || rest.Len() != 10-want {
+			t.Errorf("%d held out: %d, and %d others", n, held.Len(), rest.Len())
+		}
+		all := slices.Sorted(slices.Values(slices.Concat(rest.index, held.index)))
+		if !slices.Equal(all, slices.Sorted(slices.Values(many.index))) {
+			t.Errorf("%d held out: together %v", n, all)
+		}
+	}
+	_, one := many.HeldOut(3, 5)
+	if _, other := many.HeldOut(3, 6); slices.Equal(one.index, other.index) {
+		t.Errorf("two seeds hold out the same: %v", one.index)
+	}
+}
+
 func TestSubsetLabels(t *testing.T) {
 	sub := colours(t, nil).SubsetLabels(2, 1)
 	x, labels := make([]float32, 3*6), make([]int32, 3)

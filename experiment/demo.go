@@ -192,7 +192,8 @@ func (d *demo) load(ctx context.Context) (err error) {
 	if d.full.Len() == 0 || d.test.Len() == 0 {
 		return fmt.Errorf("experiment: data sets of %d and %d samples: one is empty", d.full.Len(), d.test.Len())
 	}
-	order := dataset.Order(d.full.Len(), subsetSeed, 0)
+	// Losses are measured on the part of the training data that is everybody's sample.
+	order := dataset.Order(d.full.Len(), dataset.SampleSeed, 0)
 	d.subset = d.full.Subset(order[:min(d.opt.Subset, len(order))])
 	d.cfg = zoo.Config{Arch: "mlp", Input: d.full.Shape(), Hidden: d.opt.Hidden, Classes: d.full.Classes(), Init: "lecun"}
 	if d.graph, err = zoo.Build(d.cfg); err != nil {
@@ -201,9 +202,6 @@ func (d *demo) load(ctx context.Context) (err error) {
 	d.runner, err = eval.NewRunner(d.graph, d.opt.Threads)
 	return err
 }
-
-// subsetSeed draws the fixed part of the training data on which losses are measured: the same for every seed of the demonstration.
-const subsetSeed = 0x5eed
 
 // train fits both models. Model B's seed gives it another initialisation and another order of the data.
 func (d *demo) train(ctx context.Context) error {

@@ -65,7 +65,7 @@ func (l *Lab) runCurve(ctx context.Context, job *task.Job) error {
 	if err != nil {
 		return err
 	}
-	data = sample(data, o.Data.Limit)
+	data = data.Sample(o.Data.Limit)
 	test, err := l.open(ctx, o.Data, dataset.Test)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (l *Lab) runCurve(ctx context.Context, job *task.Job) error {
 		}
 		thetas[i] = slices.Clone(runner.Theta())
 	}
-	split := &eval.Split{Runner: runner, Train: sample(data, o.Samples), Test: test}
+	split := &eval.Split{Runner: runner, Train: data.Sample(o.Samples), Test: test}
 	curve, err := landscape.Interpolate(ctx, "", thetas[0], thetas[1], landscape.Lambdas(o.Points), mix, split, func(done, total int) {
 		job.Progress(done, total, "")
 	})
@@ -133,10 +133,10 @@ func RepairedMix(ctx context.Context, runner *eval.Runner, repairer *merge.Repai
 }
 
 func newRepairer(ctx context.Context, p *pair, method merge.RepairMethod, samples int, augment dataset.Augmentation, data *dataset.Set, threads int) (*merge.Repairer, error) {
-	part := sample(data, samples)
+	part := data.Sample(samples)
 	var images eval.Data = part
 	if augment.Active() {
-		images = part.Augmented(augment, subsetSeed, 0)
+		images = part.Augmented(augment, dataset.SampleSeed, 0)
 	}
 	values := &eval.Values{Data: images, Threads: threads, Batch: repairBatch}
 	return merge.NewRepairer(ctx, method, p.g, []map[string]*tensor.Tensor{p.a, p.b}, values)

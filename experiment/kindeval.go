@@ -77,9 +77,9 @@ func (l *Lab) runEvaluate(ctx context.Context, job *task.Job) error {
 			if err := use(0); err != nil {
 				return err
 			}
-			r, err = runner.Report(ctx, sample(data, part.limit), o.K)
+			r, err = runner.Report(ctx, data.Sample(part.limit), o.K)
 		} else {
-			r, err = runner.Ensemble(ctx, sample(data, part.limit), o.K, len(job.Needs), use)
+			r, err = runner.Ensemble(ctx, data.Sample(part.limit), o.K, len(job.Needs), use)
 		}
 		if err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/rebasin/rebasin/dataset"
 	"github.com/rebasin/rebasin/eval"
@@ -128,7 +127,7 @@ func (l *Lab) runMatch(ctx context.Context, job *task.Job) error {
 	if _, err := symmetry.Verify(ctx, p.g, p.sym, p.b, symmetry.VerifyOptions{Seed: o.Seed, Threads: job.Threads}); err != nil {
 		return err
 	}
-	m := &matcher{pair: p, matchOptions: o, data: sample(data, o.Data.Limit), job: job}
+	m := &matcher{pair: p, matchOptions: o, data: data.Sample(o.Data.Limit), job: job}
 	r, err := m.run(ctx)
 	if err != nil {
 		return err
@@ -189,7 +188,7 @@ func (m *matcher) activations() match.ActivationsOptions {
 
 // source runs both networks on a part of some data.
 func (m *matcher) source(data *dataset.Set) match.ActivationSource {
-	return &eval.Activations{Graph: m.g, A: m.a, B: m.b, Data: sample(data, m.Samples), Threads: m.job.Threads, Batch: activationRun}
+	return &eval.Activations{Graph: m.g, A: m.a, B: m.b, Data: data.Sample(m.Samples), Threads: m.job.Threads, Batch: activationRun}
 }
 
 func (m *matcher) straight() match.StraightThroughOptions {
@@ -219,7 +218,7 @@ func (m *matcher) run(ctx context.Context) (*match.Result, error) {
 	case ByFrankWolfe:
 		return match.FrankWolfe(ctx, m.sym, m.a, m.b, match.FrankWolfeOptions{Seed: m.Seed, Threads: m.job.Threads, Observer: m.observe})
 	case ByStraight:
-		obj, err := m.objective(m.data, sample(m.data, m.Samples))
+		obj, err := m.objective(m.data, m.data.Sample(m.Samples))
 		if err != nil {
 			return nil, err
 		}
@@ -239,10 +238,8 @@ func (m *matcher) objective(data, scored *dataset.Set) (*train.Objective, error)
 
 // auto chooses by the loss on a part of the training data that nothing is found on.
 func (m *matcher) auto(ctx context.Context) (*match.Result, error) {
-	order := dataset.Order(m.data.Len(), heldSeed, 0)
-	n := min(max(1, m.Samples), len(order)/3)
-	held, rest := m.data.Subset(order[:n]), m.data.Subset(slices.Clone(order[n:]))
-	obj, err := m.objective(rest, sample(rest, m.Samples))
+	rest, held := m.data.HeldOut(m.Samples, heldSeed)
+	obj, err := m.objective(rest, rest.Sample(m.Samples))
 	if err != nil {
 		return nil, err
 	}

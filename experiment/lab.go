@@ -140,7 +140,7 @@ func (l *Lab) training(ctx context.Context, d Data, part Part) (*dataset.Set, er
 	if err != nil {
 		return nil, err
 	}
-	set = sample(set, d.Limit)
+	set = set.Sample(d.Limit)
 	switch {
 	case part.Share > 0:
 		first := make([]int, set.Classes()/2)
@@ -154,14 +154,6 @@ func (l *Lab) training(ctx context.Context, d Data, part Part) (*dataset.Set, er
 		return set.Part(part.Index, part.Count, part.Seed), nil
 	}
 	return set, nil
-}
-
-// sample is a fixed random part of n samples, or all where n is 0 or there are no more.
-func sample(set *dataset.Set, n int) *dataset.Set {
-	if n <= 0 || n >= set.Len() {
-		return set
-	}
-	return set.Subset(dataset.Order(set.Len(), subsetSeed, 0)[:n])
 }
 
 // identify fills in the digest where the data is not a set whose content is known. A digest that is declared, as in the spec that a run leaves, must be

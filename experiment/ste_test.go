@@ -25,7 +25,7 @@ func TestStraightThroughEarnsItsPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := narrow{data: data, subset: data.Subset(dataset.Order(data.Len(), subsetSeed, 0)[:10000])}
+	n := narrow{data: data, subset: data.Subset(dataset.Order(data.Len(), dataset.SampleSeed, 0)[:10000])}
 	n.cfg = zoo.Config{Arch: "mlp", Input: data.Shape(), Hidden: []int{32, 32, 32}, Classes: data.Classes()}
 	if n.graph, err = zoo.Build(n.cfg); err != nil {
 		t.Fatal(err)

@@ -302,22 +302,3 @@ func product(extents []int) int {
 	}
 	return n
 }
-
-// subset is a fixed random part of a data set, the same for every seed; n of 0 or more than there are is all.
-func subset(set *dataset.Set, n int) *dataset.Set {
-	if n <= 0 || n >= set.Len() {
-		return set
-	}
-	return set.Subset(dataset.Order(set.Len(), subsetSeed, 0)[:n])
-}
-
-// heldOut cuts the training data in two: what candidates are found on, and at most a third, n samples if there are that many, to choose between them.
-func heldOut(set *dataset.Set, n int) (rest, held *dataset.Set) {
-	order := dataset.Order(set.Len(), subsetSeed, 0)
-	if n <= 0 || n > len(order)/3 {
-		n = len(order) / 3
-	}
-	return set.Subset(order[n:]), set.Subset(order[:n])
-}
-
-const subsetSeed = 0x5eed

@@ -136,7 +136,7 @@ func (f *interpolateFlags) split(ctx context.Context, a *app, net *model.Model) 
 	if err != nil {
 		return nil, err
 	}
-	return &eval.Split{Runner: runner, Train: subset(train, f.data.samples), Test: test}, nil
+	return &eval.Split{Runner: runner, Train: train.Sample(f.data.samples), Test: test}, nil
 }
 
 // thetas lays each model's parameters out as the runner's arena.

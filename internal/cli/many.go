@@ -185,7 +185,7 @@ func (c *crowdSearch) judge() (judge match.Judge, closing func(), err error) {
 		return &commandJudge{&c.own, c.r.a}, func() {}, nil
 	}
 	all := c.r.data
-	rest, held := heldOut(all, c.data.samples)
+	rest, held := all.HeldOut(c.data.samples, dataset.SampleSeed)
 	c.setData(rest)
 	s := &search{matchFlags: c.matchFlags, net: c.r.a, threads: c.a.threads}
 	obj, err := s.newObjective(rest, held)

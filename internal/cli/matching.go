@@ -364,7 +364,7 @@ func (m *matchFlags) newSearch(ctx context.Context, a *app, r *matching) (s *sea
 	s.activations = match.ActivationsOptions{Threads: a.threads, Observer: s.observe, Weights: s.weights}
 	if m.needsData() {
 		s.data = r.data
-		s.source = s.live(subset(s.data, m.data.samples))
+		s.source = s.live(s.data.Sample(m.data.samples))
 	}
 	if len(m.recorded) > 0 {
 		if err := s.openRecorded(ctx); err != nil {
@@ -508,7 +508,7 @@ func (s *search) newObjective(data, scored *dataset.Set) (*train.Objective, erro
 }
 
 func (s *search) straightThrough(ctx context.Context) (*match.Result, error) {
-	obj, err := s.newObjective(s.data, subset(s.data, s.matchFlags.data.samples))
+	obj, err := s.newObjective(s.data, s.data.Sample(s.matchFlags.data.samples))
 	if err != nil {
 		return nil, err
 	}
@@ -525,14 +525,14 @@ func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, er
 		return match.Auto(ctx, s.observed, s.pa, s.pb, s.source, nil, &commandJudge{&s.own, s.net}, opt)
 	}
 	samples := s.matchFlags.data.samples
-	rest, held := heldOut(s.data, samples)
-	obj, err := s.newObjective(rest, subset(rest, samples))
+	rest, held := s.data.HeldOut(samples, dataset.SampleSeed)
+	obj, err := s.newObjective(rest, rest.Sample(samples))
 	if err != nil {
 		return nil, nil, err
 	}
 	defer obj.Close()
 	if len(s.recorded) == 0 {
-		s.source = s.live(subset(rest, samples))
+		s.source = s.live(rest.Sample(samples))
 	}
 	if s.own.active() {
 		return match.Auto(ctx, s.observed, s.pa, s.pb, s.source, obj, &commandJudge{&s.own, s.net}, opt)

@@ -301,7 +301,7 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 	if err != nil {
 		return nil, err
 	}
-	data, done := subset(r.data, f.data.samples), 0
+	data, done := r.data.Sample(f.data.samples), 0
 	lambda, loss, err := merge.SearchLambda(func(l float64) (float64, error) {
 		params, err := mix([]float64{1 - l, l})
 		if err != nil {

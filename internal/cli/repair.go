@@ -131,7 +131,7 @@ func (r *repairFlags) onImages() string {
 
 // forward runs networks on the samples to repair on.
 func (r *repairFlags) forward(a *app, data *dataset.Set) (merge.Forward, error) {
-	part := subset(data, r.samples)
+	part := data.Sample(r.samples)
 	var samples eval.Data = part
 	switch {
 	case !r.augmented():
@@ -141,7 +141,7 @@ func (r *repairFlags) forward(a *app, data *dataset.Set) (merge.Forward, error) 
 		a.sayOnce(fmt.Sprintf("%s: its values are taken as they are; the models were trained on images that %s augmented", data.Name(), r.augment))
 		r.augment = string(dataset.AugmentNone)
 	default:
-		samples = part.Augmented(dataset.Augmentation(r.augment), subsetSeed, 0)
+		samples = part.Augmented(dataset.Augmentation(r.augment), dataset.SampleSeed, 0)
 	}
 	return &eval.Values{Data: samples, Threads: a.threads, Batch: repairBatch}, nil
 }

@@ -155,7 +155,7 @@ func (f *trainFlags) open(ctx context.Context, a *app) (data, test *dataset.Set,
 	if data, err = f.part.of(data); err != nil {
 		return nil, nil, err
 	}
-	return subset(data, f.data.samples), test, nil
+	return data.Sample(f.data.samples), test, nil
 }
 
 // check finds mistakes in the flags before anything is opened.

@@ -88,7 +88,7 @@ func (a *app) compare(ctx context.Context, data *dataFlags, ma, mb *model.Model)
 	if err != nil {
 		return 0, 0, err
 	}
-	set = subset(set, data.samples)
+	set = set.Sample(data.samples)
 	for start := 0; start < set.Len(); start += verifyBatch {
 		n := min(verifyBatch, set.Len()-start)
 		deviation, count, err := symmetry.Equivalent(ctx, ma.Graph, pa, pb, pixels(set, start, n), n)
