@@ -43,7 +43,7 @@ type PlantedOptions struct {
 
 // PlantedWay is a start of weight matching and a number of restarts.
 type PlantedWay struct {
-	// Start is match.StartIdentity (""), match.StartRandom or match.StartGreedy.
+	// Start is match.StartIdentity (""), match.StartVaried, match.StartRandom or match.StartGreedy.
 	Start    match.Start `json:"start"`
 	Restarts int         `json:"restarts"`
 }

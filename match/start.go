@@ -16,12 +16,15 @@ const (
 	StartRandom Start = "random"
 	// StartGreedy places one group after the other from the pinned ends, using only tensors whose other groups are placed.
 	StartGreedy Start = "greedy"
+	// StartVaried begins at B as it is, the second of several descents as StartGreedy does, and further ones at B again. Descents from B differ by the
+	// order of groups alone and end in one another's neighbourhood; the greedy one leaves it.
+	StartVaried Start = "varied"
 	// StartGiven begins at WeightsOptions.Init: an alignment from a file, or from Activations.
 	StartGiven Start = "given"
 )
 
 // begin puts the descent at its starting point. Groups that are left out of it keep their order, also at a random start.
-func (d *descent) begin(ctx context.Context, original map[string][]float32, opt WeightsOptions, rng *rand.Rand) error {
+func (d *descent) begin(ctx context.Context, original map[string][]float32, restart int, opt WeightsOptions, rng *rand.Rand) error {
 	at := d.sym.Identity()
 	switch opt.Start {
 	case StartRandom:
@@ -35,7 +38,7 @@ func (d *descent) begin(ctx context.Context, original map[string][]float32, opt 
 		at = opt.Init
 	}
 	d.setAlignment(at, original)
-	if opt.Start == StartGreedy {
+	if opt.Start == StartGreedy || opt.Start == StartVaried && restart == 1 {
 		return d.greedy(ctx)
 	}
 	return nil

@@ -22,7 +22,7 @@ type WeightsOptions struct {
 	Start Start
 	// Init is the alignment StartGiven begins at.
 	Init *symmetry.Alignment
-	// Restarts is the number of descents, each with its own random order of groups (and random start, with StartRandom); the best objective is
+	// Restarts is the number of descents, each with its own random order of groups (and random start, with StartRandom; see StartVaried); the best objective is
 	// kept, the earlier one among equals. 0 means 1.
 	Restarts int
 	// MaxSweeps limits the sweeps of one descent. 0 means 100.
@@ -111,7 +111,7 @@ func (o *WeightsOptions) defaults(sym *symmetry.Symmetry) error {
 		return fmt.Errorf("match: %d restarts of %d sweeps with tolerance %v", o.Restarts, o.MaxSweeps, o.Tolerance)
 	}
 	switch o.Start {
-	case StartIdentity, StartRandom, StartGreedy:
+	case StartIdentity, StartRandom, StartGreedy, StartVaried:
 	case StartGiven:
 		if o.Init == nil {
 			return errors.New("match: the start is a given alignment and none was given")
@@ -134,7 +134,7 @@ func (o *WeightsOptions) defaults(sym *symmetry.Symmetry) error {
 func (d *descent) run(ctx context.Context, original map[string][]float32, restart int, opt WeightsOptions) (*Result, error) {
 	// One stream per restart: the n-th restart is the same whatever came before it.
 	rng := rand.New(rand.NewPCG(opt.Seed, uint64(restart)))
-	if err := d.begin(ctx, original, opt, rng); err != nil {
+	if err := d.begin(ctx, original, restart, opt, rng); err != nil {
 		return nil, err
 	}
 	r := &Result{Method: "weight", Objective: d.objective()}

@@ -772,3 +772,25 @@ func BenchmarkWeights(b *testing.B) {
 		mustWeights(b, sym, pa, pb, WeightsOptions{MaxSweeps: 10})
 	}
 }
+
+// A residual stream that is held by three inputs and outputs alone: descents from B all end below the planted alignment, whatever their order, and
+// the greedy one finds it. The first of varied descents is the one from B.
+func TestWeightsVariedStarts(t *testing.T) {
+	sym := network{"s=30 h=50 i=50", "embed: s 3", "up: h s", "down: s h", "up2: i s", "down2: s i", "head: 3 s"}.symmetry(t)
+	a, b, want := planted(t, sym, 0, newRand(2))
+	best, err := InnerProduct(sym, a, b, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := mustWeights(t, sym, a, b, WeightsOptions{Restarts: 2})
+	if same.Objective > .99*best {
+		t.Fatalf("from the identity alone: %v of %v; the network is too easy", same.Objective, best)
+	}
+	if r := mustWeights(t, sym, a, b, WeightsOptions{Start: StartVaried, Restarts: 2}); !r.Alignment.Equal(want) {
+		t.Errorf("varied starts: %v of %v", r.Objective, best)
+	}
+	first := mustWeights(t, sym, a, b, WeightsOptions{Restarts: 1})
+	if r := mustWeights(t, sym, a, b, WeightsOptions{Start: StartVaried}); !r.Alignment.Equal(first.Alignment) {
+		t.Error("one descent is not the one from the identity")
+	}
+}

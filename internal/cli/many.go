@@ -26,7 +26,7 @@ const (
 var jointMethods = []string{alignMany, alignCycle, alignPairwise}
 
 // freeStarts are the values of --init that need nothing but the two models that are matched.
-var freeStarts = []string{"identity", "greedy", "random"}
+var freeStarts = []string{startVaried, "identity", "greedy", "random"}
 
 // joint says that all models are aligned together, not every one with the first.
 func (m *matchFlags) joint() bool { return slices.Contains(jointMethods, m.method) }

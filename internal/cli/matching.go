@@ -48,9 +48,12 @@ var matchMethods = []string{"weight", "activation", "ste", alignFrankWolfe, "aut
 // notAligned is the value of merge's --align that takes B as it is.
 const notAligned = "none"
 
+// startVaried is the value of --init where none is given.
+const startVaried = string(match.StartVaried)
+
 // matchStarts are the values of --init, next to the name of a file.
 var matchStarts = map[string]match.Start{
-	"identity": match.StartIdentity, "greedy": match.StartGreedy, "random": match.StartRandom, "activation": match.StartGiven,
+	startVaried: match.StartVaried, "identity": match.StartIdentity, "greedy": match.StartGreedy, "random": match.StartRandom, "activation": match.StartGiven,
 }
 
 func (m *matchFlags) register(c *cobra.Command) {
@@ -63,8 +66,8 @@ func (m *matchFlags) register(c *cobra.Command) {
 	f.Float64Var(&m.blend, "blend", 0, "share of the activations' similarity in weight matching, at least 0 and below 1")
 	f.StringSliceVar(&m.recorded, "activations", nil, "`FILES` of activations recorded elsewhere, of A and of B with a comma between, in place of --data for "+
 		"activation matching, --blend and --init activation: arrays [samples, ...] named after sites (see rebasin symmetries) or groups")
-	f.StringVar(&m.init, "init", "identity", "where weight matching begins: identity, activation, greedy, random, or an alignment `FILE`")
-	f.IntVar(&m.restarts, "restarts", 1, "descents of weight matching; the best objective is kept")
+	f.StringVar(&m.init, "init", startVaried, "where weight matching begins: varied (as identity, and the second of --restarts greedily), identity, activation, greedy, random, or an alignment `FILE`")
+	f.IntVar(&m.restarts, "restarts", 1, "descents of weight matching, the second with a greedy start unless --init says otherwise; the best objective is kept")
 	f.IntVar(&m.steps, "steps", 100, "steps of the straight-through estimator")
 	f.IntVar(&m.batch, "batch", 500, "batch size of the straight-through estimator")
 	f.Float64Var(&m.lr, "lr", 1e-2, "learning rate of the straight-through estimator")
@@ -78,7 +81,7 @@ func (m *matchFlags) check() error {
 	}
 	if _, known := matchStarts[m.init]; !known {
 		if _, err := os.Stat(m.init); err != nil {
-			return usagef("--init %q is neither identity, activation, greedy, random nor a file: %w", m.init, err)
+			return usagef("--init %q is neither varied, identity, activation, greedy, random nor a file: %w", m.init, err)
 		}
 	}
 	if err := m.own.check(); err != nil {
@@ -100,7 +103,7 @@ func (m *matchFlags) check() error {
 		return usagef("--blend is for matching weights, not for %s", m.method)
 	case m.method == alignFrankWolfe && (m.init == "greedy" || m.init == "random"):
 		return usagef("--init %s is for matching weights: frank-wolfe begins between all orders, or at activation or a FILE", m.init)
-	case (m.method == alignMany || m.method == alignCycle) && m.init != "identity", m.method == alignPairwise && !slices.Contains(freeStarts, m.init):
+	case (m.method == alignMany || m.method == alignCycle) && !slices.Contains([]string{startVaried, "identity"}, m.init), m.method == alignPairwise && !slices.Contains(freeStarts, m.init):
 		return usagef("--init %s does not go with --align %s", m.init, m.method)
 	case m.restarts < 1 || m.steps < 1 || m.batch < 1:
 		return usagef("--restarts, --steps and --batch must be at least 1")
