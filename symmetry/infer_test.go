@@ -487,7 +487,7 @@ var inferCases = append([]inferCase{
 			b: a 2`,
 		sites: `a: z(_ a) m(_ a)`,
 	},
-}, slices.Concat(channelCases, indexInferCases)...)
+}, slices.Concat(channelCases, indexInferCases, operatorCases)...)
 
 // attention is a pre-norm block of two heads on three tokens, then a two-layer perceptron.
 func attention(b *graph.Builder) {
