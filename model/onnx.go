@@ -170,6 +170,9 @@ func (c *comparison) nodes(x, y *graph.Node) error {
 		return fmt.Errorf("%s stands where the other has %s", x, y)
 	case !c.lists(x.Inputs, y.Inputs):
 		return fmt.Errorf("%s and %s read different values", x, y)
+	case !sameAttrs(x.Attrs, y.Attrs) && x.Op == "Constant":
+		return fmt.Errorf("%s and %s hold different values: what is trained must be an initializer, not a constant, to be aligned and merged "+
+			"(export the module itself, not one that was traced or frozen, and register tensors as parameters or buffers)", x, y)
 	case !sameAttrs(x.Attrs, y.Attrs):
 		return fmt.Errorf("%s and %s differ in what sets them up", x, y)
 	}

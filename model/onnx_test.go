@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/rebasin/rebasin/checkpoint"
+	"github.com/rebasin/rebasin/graph"
 	"github.com/rebasin/rebasin/model"
 	"github.com/rebasin/rebasin/nn"
 	"github.com/rebasin/rebasin/symmetry"
@@ -332,4 +333,24 @@ func forward(t testing.TB, m *model.Model, p params, x []float32, batch int) []f
 		t.Fatal(err)
 	}
 	return slices.Clone(y)
+}
+
+// Weights that an exporter has frozen into constants are no parameters, and are not merged in silence.
+func TestSameNetworkOfConstants(t *testing.T) {
+	of := func(v float32) *model.Model {
+		b := graph.NewBuilder("frozen")
+		x := b.Input("x", tensor.F32, graph.Sym("N"), graph.Fixed(2))
+		b.Output(b.MatMul("y", x, b.Constant("w", tensor.FromSlice(tensor.Shape{2, 1}, []float32{1, v}))))
+		g, err := b.Graph()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &model.Model{Graph: g}
+	}
+	if err := model.SameNetwork(of(1), of(1)); err != nil {
+		t.Error(err)
+	}
+	if err := model.SameNetwork(of(1), of(2)); err == nil || !strings.Contains(err.Error(), "must be an initializer") {
+		t.Errorf("error %v", err)
+	}
 }
