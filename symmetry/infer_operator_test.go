@@ -101,7 +101,9 @@ var operatorCases = append([]inferCase{
 		name: "GatherElements: what is chosen along keeps its order, the rest moves with the choice",
 		build: func(b *graph.Builder) {
 			x := input(b, 7)
-			rows := func(name string) string { return b.Reshape(name+".r", b.Linear(name+".z", x, name, 8, 7, true), 0, 2, 4) }
+			rows := func(name string) string {
+				return b.Reshape(name+".r", b.Linear(name+".z", x, name, 8, 7, true), 0, 2, 4)
+			}
 			u, v := rows("a"), rows("b")
 			index := b.Op("Cast", "index", graph.Attrs{"to": int64(onnxInt64)}, b.Op("Less", "l", nil, u, v))
 			g := b.Op("GatherElements", "g", graph.Attrs{"axis": int64(1)}, u, index)
@@ -166,7 +168,9 @@ func elementwiseCases() []inferCase {
 				out.weight: 2 a`,
 		})
 	}
-	float := func(b *graph.Builder, v string) string { return b.Op("Cast", v+".f", graph.Attrs{"to": int64(onnxFloat)}, v) }
+	float := func(b *graph.Builder, v string) string {
+		return b.Op("Cast", v+".f", graph.Attrs{"to": int64(onnxFloat)}, v)
+	}
 	scalar := func(b *graph.Builder, name string, v float32) string {
 		return b.Constant(name, tensor.FromSlice(tensor.Shape{}, []float32{v}))
 	}
