@@ -98,6 +98,12 @@ func (f Form) At(path string) Form {
 	return f
 }
 
+// Streams says whether a file of this form, unless the ending of its name says another, is written without holding whole tensors: by [Entry].Stream.
+func (f Form) Streams(path string) bool {
+	format := f.At(path).Format
+	return format != FormatTorch && format != FormatNPZ // entries of zips begin with a sum of their content
+}
+
 // LeftOut names what the file that has this form holds beside tensors and metadata, and one that is written at path will not: keys with dots
 // between them.
 func (f Form) LeftOut(path string) []string {

@@ -38,7 +38,6 @@ func planAndExecute() error {
 	for _, s := range plan.Tensors {
 		fmt.Println(s.Name, s.DType, s.Shape, s.Action)
 	}
-	fmt.Printf("λ %v, %d bytes of output, at most %d bytes of tensors at once\n", plan.Weights[1], plan.Bytes, plan.Memory)
 
 	folder, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -46,6 +45,11 @@ func planAndExecute() error {
 	}
 	defer os.RemoveAll(folder)
 	path := filepath.Join(folder, "merged.safetensors")
+	memory, err := plan.Memory(path)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("λ %v, %d bytes of output, at most %d bytes of tensors at once\n", plan.Weights[1], plan.Bytes, memory)
 	if err := plan.Execute(context.Background(), path, checkpoint.Metadata{}, nil); err != nil {
 		return err
 	}

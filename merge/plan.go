@@ -59,10 +59,8 @@ type Plan struct {
 	Form checkpoint.Form
 	// Threads combine parts of a tensor at a time; 0 means GOMAXPROCS. The bytes written are the same for any number.
 	Threads int
-	// Bytes is the size of the output's data. Memory is the largest sum of tensors held at once while executing, if the sources hold none and give no
-	// sections: two inputs and the result, and all in float32 where they are of half precision and on a great circle; of more than two models one input
-	// after the other and their sum in float64.
-	Bytes, Memory int64
+	// Bytes is the size of the output's data.
+	Bytes int64
 }
 
 // What a plan does with a tensor.
@@ -166,23 +164,56 @@ func (p *Plan) add(info checkpoint.Info) error {
 	if err != nil {
 		return fmt.Errorf("merge: tensor %q: %w", info.Name, err)
 	}
-	own := int64(size)
 	step := Step{Info: info, Action: ActionCopy}
-	held := 2 * own
 	if info.DType.IsFloat() {
 		step.Action = ActionCombine
-		held += own
-		if w := working(info.DType); w != info.DType && (p.Method == Slerp || len(p.Sources) > 2) {
-			held += 3 * own / int64(info.DType.Size()) * int64(w.Size())
-		}
-		if len(p.Sources) > 2 {
-			held += own / int64(info.DType.Size()) * int64(tensor.F64.Size())
-		}
 	}
-	p.Bytes += own
-	p.Memory = max(p.Memory, held)
+	p.Bytes += int64(size)
 	p.Tensors = append(p.Tensors, step)
 	return nil
+}
+
+// Memory is the largest sum of tensors held at once while the plan is executed with this output, if the sources hold none themselves. Of what is
+// merged part by part that is the parts under way. Else it is two inputs and the result; on a great circle two inputs of half precision and all three in
+// float32; of more than two models the first, one after the other, and their sum in float64.
+func (p *Plan) Memory(path string) (int64, error) {
+	var most int64
+	streamed := p.Form.Streams(path)
+	for _, s := range p.Tensors {
+		size, err := s.DType.Bytes(s.Shape)
+		if err != nil {
+			return 0, fmt.Errorf("merge: tensor %q: %w", s.Name, err)
+		}
+		held := p.wholeMemory(s, int64(size))
+		if streamed && p.streams(s) {
+			if partly, err := p.inSections(s.Name); err != nil {
+				return 0, err
+			} else if partly {
+				held = p.partsMemory(int64(size))
+			}
+		}
+		most = max(most, held)
+	}
+	return most, nil
+}
+
+// wholeMemory is what is held to merge a tensor of so many bytes as a whole.
+func (p *Plan) wholeMemory(s Step, size int64) int64 {
+	in := func(d tensor.DType) int64 { return size / int64(s.DType.Size()) * int64(d.Size()) }
+	held, w := 2*size, working(s.DType)
+	switch {
+	case s.Action == ActionCopy:
+	case len(p.Sources) > 2:
+		held += in(tensor.F64)
+		if w != s.DType {
+			held += in(w)
+		}
+	case p.Method == Slerp && w != s.DType:
+		held += 3 * in(w)
+	default:
+		held += size
+	}
+	return held
 }
 
 // Entries are the plan's tensors ready to be written, each computed when it is asked for. Progress, which may be nil, hears of each.

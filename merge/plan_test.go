@@ -130,19 +130,63 @@ func TestPlanFigures(t *testing.T) {
 		"bf16": 3 * 24, // of which a part at a time is in float32
 	} {
 		one := source("a", mixed(t, 1), name)
-		if got := mustPlan(t, one, one, merge.Lerp, half2).Memory; got != want {
+		if got := memoryOf(t, mustPlan(t, one, one, merge.Lerp, half2), "m.safetensors"); got != want {
 			t.Errorf("%s: memory %d, want %d", name, got, want)
 		}
 	}
 	one := source("a", mixed(t, 1), "bf16") // on the great circle all three are in float32 too
-	if got, want := mustPlan(t, one, one, merge.Slerp, half2).Memory, int64(3*24+3*4*12); got != want {
+	if got, want := memoryOf(t, mustPlan(t, one, one, merge.Slerp, half2), "m.safetensors"), int64(2*24+3*4*12); got != want {
 		t.Errorf("slerp: memory %d, want %d", got, want)
 	}
-	if want := int64(3 * 96); p.Memory != want {
-		t.Errorf("memory %d, want that of the largest, %d", p.Memory, want)
+	if got, want := memoryOf(t, p, "m.safetensors"), int64(3*96); got != want {
+		t.Errorf("memory %d, want that of the largest, %d", got, want)
 	}
 	if p.Seconds() <= 0 {
 		t.Errorf("%v seconds", p.Seconds())
+	}
+}
+
+func memoryOf(t testing.TB, p *merge.Plan, path string) int64 {
+	t.Helper()
+	m, err := p.Memory(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestMemoryOfParts: what is streamed takes memory for the parts under way, however large the tensors are; what cannot be takes that of whole tensors.
+func TestMemoryOfParts(t *testing.T) {
+	a, b := streamed(t, tensor.F16, 1), streamed(t, tensor.F16, 2)
+	p := mustPlan(t, sectioned(t, "a", a), sectioned(t, "b", b), merge.Lerp, half2)
+	const part = 1 << 18
+	large := int64(len(a["large"].Bytes()))
+	for threads, want := range map[int]int64{1: 2 * 2 * part, 2: 3 * 2 * part, 7: 6 * 2 * part} { // large has six parts
+		if p.Threads = threads; memoryOf(t, p, "m.safetensors") != want {
+			t.Errorf("%d threads: memory %d, want %d", threads, memoryOf(t, p, "m.safetensors"), want)
+		}
+	}
+	for _, zip := range []string{"m.npz", "m.pt"} {
+		if got := memoryOf(t, p, zip); got != 3*large {
+			t.Errorf("%s: memory %d, want %d", zip, got, 3*large)
+		}
+	}
+	p.Sources[1].OpenSection = func(string) (checkpoint.Section, error) { return nil, nil }
+	if got := memoryOf(t, p, "m.safetensors"); got != 3*large {
+		t.Errorf("one in parts, one whole: memory %d, want %d", got, 3*large)
+	}
+	gone := errors.New("gone")
+	p.Sources[1].OpenSection = func(string) (checkpoint.Section, error) { return nil, gone }
+	if _, err := p.Memory("m.safetensors"); !errors.Is(err, gone) {
+		t.Errorf("error %v of a source that cannot be opened", err)
+	}
+	three := source("a", map[string]*tensor.Tensor{"large": a["large"]}, "large")
+	p, err := merge.NewPlan([]merge.Source{three, three, three}, merge.Lerp, []float64{1, 1, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := memoryOf(t, p, "m.safetensors"), (2+4+2)*large; got != want { // two models, the sum in float64, one in float32
+		t.Errorf("three models: memory %d, want %d", got, want)
 	}
 }
 
@@ -153,13 +197,35 @@ func TestMemoryIsWhatCombineTakes(t *testing.T) {
 		a, b := tensor.New(d, tensor.Shape{n}), tensor.New(d, tensor.Shape{n})
 		params := map[string]*tensor.Tensor{"w": a}
 		s := source("a", params, "w")
-		foreseen := mustPlan(t, s, s, merge.Lerp, half2).Memory - 2*int64(n*d.Size())
+		foreseen := memoryOf(t, mustPlan(t, s, s, merge.Lerp, half2), "m.safetensors") - 2*int64(n*d.Size())
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		mustCombine(t, merge.Lerp, a, b, .5)
 		runtime.ReadMemStats(&after)
 		if got := int64(after.TotalAlloc - before.TotalAlloc); got < foreseen || got > foreseen+foreseen/20 {
 			t.Errorf("%v: %d bytes are allocated, foreseen are %d", d, got, foreseen)
+		}
+	}
+}
+
+// TestMemoryIsWhatPartsTake: what is allocated while a tensor is streamed is what the plan foresees, and a buffer before the file.
+func TestMemoryIsWhatPartsTake(t *testing.T) {
+	s := sectioned(t, "a", streamed(t, tensor.F32, 1))
+	s.Infos = s.Infos[:1] // the large one
+	for _, threads := range []int{1, 3} {
+		p := mustPlan(t, s, s, merge.Lerp, half2)
+		p.Threads = threads
+		path := filepath.Join(t.TempDir(), "m.safetensors")
+		foreseen := memoryOf(t, p, path)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := p.Execute(context.Background(), path, checkpoint.Metadata{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		const buffers = 128 << 10
+		if got := int64(after.TotalAlloc - before.TotalAlloc); got < foreseen || got > foreseen+buffers {
+			t.Errorf("%d threads: %d bytes are allocated, foreseen are %d", threads, got, foreseen)
 		}
 	}
 }

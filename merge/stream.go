@@ -20,6 +20,37 @@ func (p *Plan) streams(s Step) bool {
 		p.Sources[0].OpenSection != nil && p.Sources[1].OpenSection != nil
 }
 
+// inSections says whether all sources give a tensor in parts.
+func (p *Plan) inSections(name string) (bool, error) {
+	for i := range p.Sources {
+		section, err := p.Sources[i].OpenSection(name)
+		if err != nil || section == nil {
+			return false, err
+		}
+		if err := section.Close(); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// partsMemory is what workers hold of a tensor of so many bytes.
+func (p *Plan) partsMemory(size int64) int64 {
+	return int64(p.workers(partsOf(size))) * 2 * min(size, partBytes)
+}
+
+// workers is how many merge a tensor of so many parts: one more than there are threads, so that all have something to do while the writer waits for the
+// next part.
+func (p *Plan) workers(parts int) int {
+	threads := p.Threads
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	return min(threads+1, parts)
+}
+
+func partsOf(size int64) int { return int((size + partBytes - 1) / partBytes) }
+
 // stream merges one tensor part by part into w.
 func (p *Plan) stream(s Step, w io.Writer) (err error) {
 	st := &stream{plan: p, step: s}
@@ -68,8 +99,6 @@ func (s *stream) close() error {
 	return errors.Join(errs...)
 }
 
-func (s *stream) parts() int { return int((s.bytes + partBytes - 1) / partBytes) }
-
 // worker has memory for one part, and does every so many parts.
 type worker struct {
 	memory [2]*tensor.Tensor // bytes of the inputs; the first becomes the result
@@ -82,15 +111,10 @@ type result struct {
 	err   error
 }
 
-// run has one worker more than there are threads, so that all have something to do while the writer waits for the next part. Whatever
-// their number, the parts are the same, and the first part that fails is the one that is reported.
+// run has the workers merge. Whatever their number, the parts are the same, and the first part that fails is the one that is reported.
 func (s *stream) run(w io.Writer) error {
-	parts := s.parts()
-	threads := s.plan.Threads
-	if threads <= 0 {
-		threads = runtime.GOMAXPROCS(0)
-	}
-	count := min(threads+1, parts)
+	parts := partsOf(s.bytes)
+	count := s.plan.workers(parts)
 	if count <= 1 {
 		return s.serial(parts, w)
 	}

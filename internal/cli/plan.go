@@ -39,13 +39,21 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, paths []string) erro
 	for i := range plan.Sources {
 		plan.Sources[i].Hash = hash[i]
 	}
-	cost := foreseeMerge(plan, r.sym, f.method)
+	cost, err := foreseeMerge(plan, f.output, r.sym, f.method)
+	if err != nil {
+		return err
+	}
 	if cost.repairs, err = f.repair.foresee(r.a, len(models)); err != nil {
 		return err
 	}
-	if cost.repairs > 0 { // all models and their mixture are in memory, before and after
-		cost.memory = max(cost.memory, heapGrowth*int64(2*len(models)+1)*plan.Bytes)
+	held := int64(0)
+	switch {
+	case cost.repairs > 0: // all models and their mixture are in memory, before and after
+		held = int64(2*len(models)+1) * plan.Bytes
+	case f.losses:
+		held = int64(len(models)+1) * plan.Bytes
 	}
+	cost.memory = max(cost.memory, ownMemory+grown(held))
 	a.finish()
 	if a.json {
 		return writeJSON(a.stdout, newPlanJSON(f, plan, cost))
@@ -68,16 +76,27 @@ const (
 	usualSteps     = 100 // of Frank–Wolfe, each of about twice the products of a sweep
 )
 
-// heapGrowth is how far the heap grows beyond what is in use before it is collected (GOGC=100).
-const heapGrowth = 2
+const (
+	// ownMemory is that of the program itself, without any tensor.
+	ownMemory = 24 << 20
+	// turnover is how much more than the tensors of one step merging holds: those of the step before are garbage for a while.
+	turnover = 2
+)
 
-// foreseeMerge foresees memory and time. A merge alone holds the largest few tensors. Matching holds A and B as they are, both in float32, the permuted
-// copy, and for every axis that a group stands on a similarity between its units; a sweep computes each of these once. Of more models, all are in memory
-// with their copies, and Frank–Wolfe's mixtures.
-func foreseeMerge(p *merge.Plan, sym *symmetry.Symmetry, method string) mergeCost {
-	cost := mergeCost{memory: heapGrowth * p.Memory, merge: p.Seconds()}
+// grown is how far the heap grows when so many bytes are in use, before garbage is collected: by a quarter, see [Main].
+func grown(bytes int64) int64 { return bytes + bytes/4 }
+
+// foreseeMerge foresees memory and time. A merge alone holds the largest few tensors, or parts of them. Matching holds A and B as they are, both in
+// float32, the permuted copy, and for every axis that a group stands on a similarity between its units; a sweep computes each of these once. Of more
+// models, all are in memory with their copies, and Frank–Wolfe's mixtures.
+func foreseeMerge(p *merge.Plan, output string, sym *symmetry.Symmetry, method string) (mergeCost, error) {
+	held, err := p.Memory(output)
+	if err != nil {
+		return mergeCost{}, err
+	}
+	cost := mergeCost{memory: ownMemory + turnover*held, merge: p.Seconds()}
 	if sym == nil {
-		return cost
+		return cost, nil
 	}
 	var floats int64
 	for _, t := range p.Tensors {
@@ -87,18 +106,19 @@ func foreseeMerge(p *merge.Plan, sym *symmetry.Symmetry, method string) mergeCos
 	}
 	similarities, flops := matchingWork(sym)
 	models := int64(len(p.Sources))
-	cost.memory = heapGrowth * max(models*(p.Bytes+floats)+floats+similarities, (2*models-1)*p.Bytes+p.Memory)
+	matching := models*(p.Bytes+floats) + floats + similarities
 	products := usualSweeps * float64(models-1)
 	switch {
 	case method == alignCycle || method == alignFrankWolfe, method == "auto" && models > 2:
-		cost.memory += heapGrowth * models * (2*floats + 3*similarities)
+		matching += models * (2*floats + 3*similarities)
 		products = 2 * usualSteps * float64(models)
 	case method == alignMany:
-		cost.memory += heapGrowth * models * floats
+		matching += models * floats
 		products = usualSweeps / 2 * usualRounds * float64(models)
 	}
+	cost.memory = ownMemory + grown(max(matching, (2*models-1)*p.Bytes+turnover*held))
 	cost.align = products * flops / flopsPerSecond
-	return cost
+	return cost, nil
 }
 
 // matchingWork is the bytes of all similarities, and the operations of computing each of them once.
