@@ -65,10 +65,15 @@ type Form struct {
 
 // Sparing returns the form, with which no file is written over the files that others were read from.
 func (f Form) Sparing(others ...Form) Form {
-	f.files = slices.Clone(f.files)
 	for _, other := range others {
-		f.files = append(f.files, other.files...)
+		f = f.SparingFiles(other.files...)
 	}
+	return f
+}
+
+// SparingFiles returns the form, with which none of these files is written over, be it as a shard beside the output.
+func (f Form) SparingFiles(paths ...string) Form {
+	f.files = slices.Concat(f.files, paths)
 	return f
 }
 

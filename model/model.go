@@ -120,8 +120,8 @@ func (m *Model) Infos() []checkpoint.Info { return m.reader.Infos() }
 // Metadata is the file's own.
 func (m *Model) Metadata() map[string]string { return maps.Clone(m.reader.Metadata()) }
 
-// Form is how the file holds its tensors, for writing another like it.
-func (m *Model) Form() checkpoint.Form { return checkpoint.FormOf(m.reader) }
+// Form is how the file holds its tensors, for writing another like it, over none of the files that this one is read from.
+func (m *Model) Form() checkpoint.Form { return checkpoint.FormOf(m.reader).SparingFiles(m.Files()...) }
 
 // Shapes are the tensors' shapes by name.
 func (m *Model) Shapes() map[string]tensor.Shape {
