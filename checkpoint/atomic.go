@@ -155,18 +155,30 @@ func resolve(path string) (target string, perm fs.FileMode, err error) {
 
 // fill has the content written to f.
 func fill(f *os.File, write func(io.Writer) error) error {
-	w := bufio.NewWriterSize(anonymous{f}, 1<<16)
+	w := bufio.NewWriterSize(&anonymous{f: f}, 1<<16)
 	if err := write(w); err != nil {
 		return err
 	}
 	return w.Flush()
 }
 
-// anonymous keeps the name of a temporary file out of the errors of writing it.
-type anonymous struct{ f *os.File }
+// anonymous keeps the name of a temporary file out of the errors of writing it. The system is asked to bring what has been written onto the disk while more
+// is made, so that the last sync of a large file finds little left to do.
+type anonymous struct {
+	f              *os.File
+	written, begun int64 // bytes written, and those of them that are on their way to the disk
+}
 
-func (a anonymous) Write(p []byte) (int, error) {
+// writeBehind is how many bytes are written before they are sent on their way.
+const writeBehind = 32 << 20
+
+func (a *anonymous) Write(p []byte) (int, error) {
 	n, err := a.f.Write(p)
+	a.written += int64(n)
+	if ready := a.written - a.begun; ready >= writeBehind {
+		beginWriting(a.f, a.begun, ready)
+		a.begun = a.written
+	}
 	return n, cause(err)
 }
 
