@@ -101,7 +101,7 @@ func beginExperiments(t *testing.T) {
 	if err := os.WriteFile("my.yaml", []byte(spec), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"interpolation", "width"} {
+	for _, name := range []string{"interpolation-laptop", "width-laptop"} {
 		if err := os.WriteFile(name+".yaml", []byte(strings.ReplaceAll(spec, "mine", name)), 0o644); err != nil {
 			t.Fatal(err)
 		}
