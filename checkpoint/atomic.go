@@ -19,7 +19,7 @@ import (
 // outright can leave the temporary file, named .rebasin-*.tmp.
 //
 // A new file has the permissions 0644 less the umask, a replaced one keeps those it had. A symbolic link is followed: the file behind it is
-// replaced. What is not a regular file, such as a directory or a device, is never replaced. The writer is buffered.
+// replaced, and one to nothing is an error. What is not a regular file, such as a directory or a device, is never replaced. The writer is buffered.
 func WriteFile(path string, write func(io.Writer) error) error {
 	if err := writeFile(path, write); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
@@ -139,6 +139,9 @@ func resolve(path string) (target string, perm fs.FileMode, err error) {
 	}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil {
+			return "", 0, errors.New("a symbolic link to a file that does not exist")
+		}
 		return path, 0, nil
 	}
 	if err != nil {
@@ -155,16 +158,16 @@ func resolve(path string) (target string, perm fs.FileMode, err error) {
 
 // fill has the content written to f.
 func fill(f *os.File, write func(io.Writer) error) error {
-	w := bufio.NewWriterSize(&anonymous{f: f}, 1<<16)
+	w := bufio.NewWriterSize(&temporary{f: f}, 1<<16)
 	if err := write(w); err != nil {
 		return err
 	}
 	return w.Flush()
 }
 
-// anonymous keeps the name of a temporary file out of the errors of writing it. The system is asked to bring what has been written onto the disk while more
+// temporary writes a temporary file, whose name it keeps out of errors. The system is asked to bring what has been written onto the disk while more
 // is made, so that the last sync of a large file finds little left to do.
-type anonymous struct {
+type temporary struct {
 	f              *os.File
 	written, begun int64 // bytes written, and those of them that are on their way to the disk
 }
@@ -172,12 +175,12 @@ type anonymous struct {
 // writeBehind is how many bytes are written before they are sent on their way.
 const writeBehind = 32 << 20
 
-func (a *anonymous) Write(p []byte) (int, error) {
-	n, err := a.f.Write(p)
-	a.written += int64(n)
-	if ready := a.written - a.begun; ready >= writeBehind {
-		beginWriting(a.f, a.begun, ready)
-		a.begun = a.written
+func (t *temporary) Write(p []byte) (int, error) {
+	n, err := t.f.Write(p)
+	t.written += int64(n)
+	if ready := t.written - t.begun; ready >= writeBehind {
+		beginWriting(t.f, t.begun, ready)
+		t.begun = t.written
 	}
 	return n, cause(err)
 }

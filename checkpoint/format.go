@@ -77,6 +77,9 @@ func (f Form) SparingFiles(paths ...string) Form {
 	return f
 }
 
+// Spared are the files that nothing of this form is written over.
+func (f Form) Spared() []string { return slices.Clone(f.files) }
+
 // WriteFunc writes a file as [WriteLate] does.
 type WriteFunc func(ctx context.Context, path string, entries []Entry, metadata Metadata) error
 

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -240,6 +241,29 @@ func TestWriteOverOpenFile(t *testing.T) {
 func hello(w io.Writer) error {
 	_, err := io.WriteString(w, "hello")
 	return err
+}
+
+// TestWriteLargeFile writes a file that is sent to the disk in several parts.
+func TestWriteLargeFile(t *testing.T) {
+	want := make([]byte, 70<<20)
+	for i := range want {
+		want[i] = byte(i >> 10)
+	}
+	path := filepath.Join(t.TempDir(), "large")
+	err := checkpoint.WriteFile(path, func(w io.Writer) error {
+		for part := range slices.Chunk(want, 1<<20) {
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("read back %d bytes, error %v; not what was written", len(got), err)
+	}
 }
 
 func TestWriteFile(t *testing.T) {

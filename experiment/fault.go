@@ -96,18 +96,15 @@ func (f *Finished) faults() ([]string, error) {
 		var of []Measures
 		switch r.Kind {
 		case "curve":
-			var c Curve
-			if err := r.decode(&c); err != nil {
-				return nil, fmt.Errorf("experiment: record %s: %w", r.Key, err)
-			}
-			if err := c.check(); err != nil {
-				return nil, fmt.Errorf("record %s: %w", r.Key, err)
+			c, err := r.curve()
+			if err != nil {
+				return nil, err
 			}
 			of = c.endMeasures()
 		case "evaluate":
 			var e Evaluation
 			if err := r.decode(&e); err != nil {
-				return nil, fmt.Errorf("experiment: record %s: %w", r.Key, err)
+				return nil, err
 			}
 			of = e.measures()
 		default:

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/rebasin/rebasin/experiment/task"
 )
@@ -46,7 +47,23 @@ type entry struct {
 }
 
 // decode reads the result.
-func (r *Record) decode(into any) error { return json.Unmarshal(r.Result, into) }
+func (r *Record) decode(into any) error {
+	if err := json.Unmarshal(r.Result, into); err != nil {
+		return fmt.Errorf("experiment: record %s: %w", r.Key, err)
+	}
+	return nil
+}
+
+// curve is the result of a measurement between two networks.
+func (r *Record) curve() (c Curve, err error) {
+	if err := r.decode(&c); err != nil {
+		return c, err
+	}
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("experiment: record %s: %w", r.Key, err)
+	}
+	return c, nil
+}
 
 // NotRun is a case whose data is not there.
 type NotRun struct {

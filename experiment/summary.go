@@ -205,12 +205,9 @@ func (f *Finished) ways() ([]*way, error) {
 		case "match":
 			matched[k] = append(matched[k], r)
 		case "curve":
-			var c Curve
-			if err := r.decode(&c); err != nil {
-				return nil, fmt.Errorf("experiment: record %s: %w", r.Key, err)
-			}
-			if err := c.check(); err != nil {
-				return nil, fmt.Errorf("record %s: %w", r.Key, err)
+			c, err := r.curve()
+			if err != nil {
+				return nil, err
 			}
 			w := byKey[k]
 			if w == nil {
@@ -259,7 +256,7 @@ func (w *way) gather(f *Finished, matched []*Record) error {
 	for _, r := range matched {
 		var m Matched
 		if err := r.decode(&m); err != nil {
-			return fmt.Errorf("experiment: record %s: %w", r.Key, err)
+			return err
 		}
 		products, sweeps = append(products, float64(m.Product[1])), append(sweeps, float64(m.Sweeps))
 		if t, ok := f.Times[r.Key]; ok {

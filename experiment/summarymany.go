@@ -27,7 +27,7 @@ func (f *Finished) evaluations() ([]*evaluated, error) {
 		}
 		var e Evaluation
 		if err := r.decode(&e); err != nil {
-			return nil, fmt.Errorf("experiment: record %s: %w", r.Key, err)
+			return nil, err
 		}
 		method := r.Method
 		if r.Role == roleInput {

@@ -75,7 +75,7 @@ func summarisePlanted(f *Finished) (*Summary, error) {
 		case "planted":
 			var p PlantedResult
 			if err := r.decode(&p); err != nil {
-				return nil, fmt.Errorf("experiment: record %s: %w", r.Key, err)
+				return nil, err
 			}
 			best, of := 0, 0
 			for _, w := range p.Ways {
@@ -108,7 +108,7 @@ func summarisePlanted(f *Finished) (*Summary, error) {
 		case "matchtime":
 			var m MatchTime
 			if err := r.decode(&m); err != nil {
-				return nil, fmt.Errorf("experiment: record %s: %w", r.Key, err)
+				return nil, err
 			}
 			seconds, threads, paper := "", "", ""
 			if t, ok := f.Seconds[r.Key]; ok {

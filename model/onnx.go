@@ -68,7 +68,7 @@ func (m *Model) setGraph(g *graph.Graph) {
 	}
 }
 
-// Files are the paths of all files that the model is read from, its own first.
+// Files are the paths of the files that the model is read from, its own first, but for the shards of an index, which it names.
 func (m *Model) Files() []string {
 	files := []string{m.Path}
 	if f := m.ONNX(); f != nil {

@@ -78,12 +78,12 @@ func (e *GroupError) Error() string {
 //
 // The proof must be able to fail. So each axis on which a group stands is also permuted alone, which must change the
 // outputs by more than [Sensitivity]: otherwise the proof would not notice if the axis were wrong, and the axis is listed
-// in Proof.Inert. A group all of whose axes are inert is listed in Proof.Unproven. Where so many runs would take long, fewer inputs
+// in Proof.Inert; what was not seen is tried again on the parameters given and on a few more random ones. A group all of whose axes are inert is listed in Proof.Unproven. Where so many runs would take long, fewer inputs
 // do, and one axis of each group that changes the outputs.
 //
 // A symmetry that does not hold is a *[GroupError] naming the group at fault. Outputs that are not finite are an error.
 // The result depends on the seed alone, not on the number of threads. Cost: four runs of the network on all inputs, and
-// one on a few of them for each axis.
+// one on a few of them for each axis, and a few more for an axis that is inert.
 func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]*tensor.Tensor, opt VerifyOptions) (*Proof, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -103,7 +103,7 @@ func Verify(ctx context.Context, g *graph.Graph, s *Symmetry, params map[string]
 	}
 	v := &verifier{run: r, symmetry: s, seen: map[AxisRef]bool{}, proof: &Proof{}}
 	v.economise(g)
-	if err := r.check(params); err != nil {
+	if err := r.engine.CheckParams(params); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
 	trials := []trial{

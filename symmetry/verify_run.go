@@ -44,7 +44,7 @@ func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Ten
 	}
 	var outputs [2][]float64
 	for i, params := range []map[string]*tensor.Tensor{a, b} {
-		if err = r.check(params); err == nil {
+		if err = r.engine.CheckParams(params); err == nil {
 			outputs[i], err = r.with(ctx, sourceOf(params), r.inputs)
 		}
 		if err != nil {
@@ -142,11 +142,6 @@ func (r *verifyRun) setInputs(x []float64) error {
 		r.few = x[:r.fewRows*r.row]
 	}
 	return nil
-}
-
-// check holds a set of parameters to the graph.
-func (r *verifyRun) check(params map[string]*tensor.Tensor) error {
-	return r.engine.CheckParams(params)
 }
 
 // with sets all parameters and returns all outputs on inputs.

@@ -15,7 +15,7 @@ import (
 // alignFlags are the flags of align.
 type alignFlags struct {
 	matchFlags
-	output, alignmentOut string
+	alignmentOut string
 }
 
 func (a *app) align() *cobra.Command {
@@ -60,9 +60,6 @@ func (a *app) runAlign(ctx context.Context, f *alignFlags, pathA, pathB string) 
 		return err
 	}
 	defer r.close()
-	if err := checkApart(f.output, r.b, r.a); err != nil {
-		return err
-	}
 	if err := f.write(ctx, r); err != nil {
 		return err
 	}

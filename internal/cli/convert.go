@@ -32,8 +32,9 @@ func (a *app) convert() *cobra.Command {
 		Long: `Writes the tensors and the metadata of IN to OUT, one tensor at a time. The ending
 of OUT's name says the format: .safetensors, .pt, .pth, .bin or .ckpt (PyTorch),
 .npz (NumPy), .index.json (safetensors in several files), .onnx where IN is ONNX
-too, or --graph gives the model whose initializers IN's tensors become. Any other ending means that of IN. What else a file of PyTorch holds beside its state dict, as the number
-of an epoch, goes into another one as far as it is made of plain values.`,
+too, or --graph gives the model whose initializers IN's tensors become. Any other
+ending means that of IN. What else a file of PyTorch holds beside its state dict, as
+the number of an epoch, goes into another one as far as it is made of plain values.`,
 		Example: `  rebasin convert a.safetensors a.pt
   rebasin convert a.safetensors half.safetensors --dtype bf16
   rebasin convert a.safetensors model.safetensors.index.json --shard-size 2GB`,

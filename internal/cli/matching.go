@@ -23,6 +23,7 @@ import (
 
 // matchFlags say how to find an alignment; align and merge share them.
 type matchFlags struct {
+	output string // what is written
 	models modelFlags
 	data   dataFlags
 	method string
@@ -218,6 +219,10 @@ func (m *matchFlags) align(ctx context.Context, a *app, paths ...string) (*match
 	}
 	models, err := open(ctx, paths...)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkApart(m.output, models...); err != nil {
+		models.close()
 		return nil, err
 	}
 	a.noteModels(models...)

@@ -21,11 +21,11 @@ import (
 // mergeFlags are the flags of merge.
 type mergeFlags struct {
 	matchFlags
-	repair          repairFlags
-	output, combine string
-	weightTexts     []string
-	weights         []float64
-	search, dryRun  bool
+	repair         repairFlags
+	combine        string
+	weightTexts    []string
+	weights        []float64
+	search, dryRun bool
 }
 
 func (a *app) merge() *cobra.Command {
@@ -182,9 +182,6 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, paths []string) error
 		return err
 	}
 	defer r.close()
-	if err := checkApart(f.output, r.models()...); err != nil {
-		return err
-	}
 	if err := f.repair.choose(a, f.data.name, r.models()...); err != nil {
 		return err
 	}

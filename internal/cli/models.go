@@ -174,7 +174,7 @@ func (a *app) noteModels(models ...*model.Model) {
 	}
 }
 
-// checkApart refuses outputs that would take the place of a file that a model is read from besides its own, as the external data of ONNX.
+// checkApart refuses outputs that would take the place of a file that a model is read from besides its own, as a shard or the external data of ONNX.
 func checkApart(output string, models ...*model.Model) error {
 	outputs := []string{output}
 	for _, m := range models {
@@ -183,7 +183,7 @@ func checkApart(output string, models ...*model.Model) error {
 		}
 	}
 	for _, m := range models {
-		for _, in := range m.Files() {
+		for _, in := range m.Form().Spared() {
 			if i := slices.IndexFunc(outputs, func(out string) bool { return sameFile(in, out) }); i >= 0 {
 				return usagef("output %q is an input too; inputs are never changed", outputs[i])
 			}

@@ -18,6 +18,9 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, paths []string) erro
 		return err
 	}
 	defer models.close()
+	if err := checkApart(f.output, models...); err != nil {
+		return err
+	}
 	a.noteModels(models...)
 	r := newMatching(models)
 	if f.method != notAligned {
