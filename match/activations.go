@@ -41,7 +41,7 @@ type ActivationsOptions struct {
 // similarity zero to everything. Sums are float64 across batches; values are shifted by the first batch's means, which keeps the variance of
 // units with a large mean. Groups without a site are matched by weights, with the others held in place, and a note says so.
 func Activations(ctx context.Context, sym *symmetry.Symmetry, a, b Params, src ActivationSource, opt ActivationsOptions) (*Result, error) {
-	if _, _, err := check(sym, a, b); err != nil {
+	if err := check(sym, a, b); err != nil {
 		return nil, err
 	}
 	pool := kernel.NewPool(opt.Threads)

@@ -37,7 +37,7 @@ func Auto(ctx context.Context, sym *symmetry.Symmetry, a, b Params, src Activati
 	if held == nil {
 		return nil, nil, errors.New("match: choosing between alignments needs data")
 	}
-	if _, _, err := check(sym, a, b); err != nil {
+	if err := check(sym, a, b); err != nil {
 		return nil, nil, err
 	}
 	steps := autoSteps(sym, a, b, src, obj, opt)
@@ -138,26 +138,33 @@ func midpointLoss(ctx context.Context, sym *symmetry.Symmetry, a, b Params, p *s
 
 // InnerProduct is <A, P·B> over the tensors in the symmetry, statistics left out, in float64: the objective of [Weights] for any alignment.
 func InnerProduct(sym *symmetry.Symmetry, a, b Params, p *symmetry.Alignment) (float64, error) {
-	fa, _, err := check(sym, a, b)
-	if err != nil {
+	if err := check(sym, a, b); err != nil {
 		return 0, err
 	}
-	permuted, err := sym.Apply(p, b)
-	if err != nil {
+	if err := sym.CheckAlignment(p); err != nil {
 		return 0, fmt.Errorf("match: %w", err)
 	}
+	// One tensor after the other, so that no whole network is held again.
+	load := func(name string) (*tensor.Tensor, error) { return b[name], nil }
 	var sum float64
 	for _, key := range slices.Sorted(maps.Keys(sym.Layouts)) {
 		for _, name := range sym.Members(key) {
-			x, ok := fa[name]
-			if !ok || slices.Contains(sym.Statistics, name) {
+			if !a[name].DType().IsFloat() || slices.Contains(sym.Statistics, name) {
 				continue
 			}
-			y, err := asFloat32(permuted[name])
+			moved, err := sym.ApplyFrom(p, name, load)
 			if err != nil {
 				return 0, fmt.Errorf("match: tensor %q of B: %w", name, err)
 			}
-			sum += kernel.Dot(x, tensor.Of[float32](y))
+			x, err := asFloat32(a[name])
+			if err != nil {
+				return 0, fmt.Errorf("match: tensor %q of A: %w", name, err)
+			}
+			y, err := asFloat32(moved)
+			if err != nil {
+				return 0, fmt.Errorf("match: tensor %q of B: %w", name, err)
+			}
+			sum += kernel.Dot(tensor.Of[float32](x), tensor.Of[float32](y))
 		}
 	}
 	return sum, nil

@@ -2,10 +2,12 @@ package match
 
 import (
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 
 	"github.com/rebasin/rebasin/internal/kernel"
+	"github.com/rebasin/rebasin/symmetry"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -41,7 +43,9 @@ func TestCorrectionsEqualRecomputing(t *testing.T) {
 							corrected++
 							compareWithFull(t, d, term, h, tolerance)
 						}
-						d.refresh(term, h)
+						if term.s != nil {
+							d.refresh(term, h)
+						}
 					}
 				}
 			}
@@ -55,7 +59,7 @@ func TestCorrectionsEqualRecomputing(t *testing.T) {
 func compareWithFull(t *testing.T, d *descent, term *term, g *unitGroup, tolerance float64) {
 	t.Helper()
 	full := *term
-	full.s, full.stale = nil, true
+	full.s, full.stale = make([]float32, len(term.s)), true
 	d.refresh(&full, g)
 	for i, x := range full.s {
 		if diff := math.Abs(float64(x) - float64(term.s[i])); !(diff <= tolerance) {
@@ -66,7 +70,7 @@ func compareWithFull(t *testing.T, d *descent, term *term, g *unitGroup, toleran
 
 // A correction is refused where it would not pay or would be wrong.
 func TestCorrectionsRefused(t *testing.T) {
-	sym := network{"h=24 g=20", "a.w: h 5", "b.w: g h", "c.w: 4 g"}.symmetry(t)
+	sym := network{"h=24 g=20", "a.w: h 5", "b.w: g h", "c.w: 5 g"}.symmetry(t)
 	rng := newRand(6)
 	d := testDescent(t, sym, gaussian(sym, rng), gaussian(sym, rng))
 	for _, g := range d.groups {
@@ -135,7 +139,7 @@ func compareWithSums(t *testing.T, d *descent, g *unitGroup) {
 	const tolerance = 1e-3 // sums of about a thousand products of standard normals in float32
 	s := d.similarity(g, nil)
 	d.markStale()
-	for _, at := range []int{0, 1, 64*g.Size + 66, len(s) - 1} {
+	for _, at := range []int{0, 1, len(s) * 2 / 3, len(s) - 1} {
 		i, j := at/g.Size, at%g.Size
 		want := 0.0
 		for _, term := range g.terms {
@@ -150,4 +154,48 @@ func compareWithSums(t *testing.T, d *descent, g *unitGroup) {
 			t.Errorf("group %q: similarity of %d and %d is %v, want %v", g.Name, i, j, s[at], want)
 		}
 	}
+}
+
+// Similarities that find no room are computed whenever they are needed: the descent comes to the same end, and no more is kept than there is room for.
+func TestDescentWithoutRoom(t *testing.T) {
+	sym := network{"r=24 h1=40 h2=33 h3=40", "in: r 7", "up1: h1 r", "b1: h1", "down1: r h1", "up2: h2 r", "b2: h2", "down2: r h2", "up3: h3 r", "b3: h3",
+		"down3: r h3", "out: 5 r"}.symmetry(t)
+	rng := newRand(5)
+	a := gaussian(sym, rng)
+	b := apply(t, sym, sym.Random(rng), a)
+	full := descend(t, sym, a, b, keptElements)
+	for _, room := range []int{0, 24 * 24, 3000} {
+		d := descend(t, sym, a, b, room)
+		if !reflect.DeepEqual(d.alignment.Perms, full.alignment.Perms) {
+			t.Errorf("with room for %d elements the alignment is another one", room)
+		}
+		if d.work.FLOPs <= full.work.FLOPs {
+			t.Errorf("with room for %d elements %v operations, with all of it %v", room, d.work.FLOPs, full.work.FLOPs)
+		}
+		kept := 0
+		for _, g := range d.groups {
+			for _, term := range g.terms {
+				kept += len(term.s)
+			}
+			compareWithSums(t, d, g)
+		}
+		if kept > room {
+			t.Errorf("%d elements are kept where there is room for %d", kept, room)
+		}
+	}
+}
+
+// descend runs one descent with room for so many elements of similarities.
+func descend(t *testing.T, sym *symmetry.Symmetry, a, b Params, room int) *descent {
+	t.Helper()
+	d := testDescent(t, sym, a, b)
+	d.room = room
+	opt := WeightsOptions{Seed: 3}
+	if err := opt.defaults(sym); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.run(t.Context(), stored(b), 0, opt); err != nil {
+		t.Fatal(err)
+	}
+	return d
 }

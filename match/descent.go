@@ -24,7 +24,7 @@ type stack struct {
 //
 //	S[i,j] = Σ_rest A[i,rest] (P·B)[j,rest]
 //
-// kept until one of those groups moves. A family has one such matrix for every joint index of its parents.
+// kept until one of those groups moves, if there is room. A family has one such matrix for every joint index of its parents.
 type term struct {
 	places []place
 	names  []string // the groups that stand in the blocks, sorted, its own among them
@@ -65,12 +65,27 @@ type descent struct {
 	// visit, unless nil, hears of a group before a sweep improves it, and of what the sweep has gained until then.
 	visit func(g *unitGroup, gain float64)
 
+	// room is how many more elements of similarities can be kept. What finds none is computed whenever it is needed: the first come keep theirs, as groups
+	// are visited in turns, so that what was used longest ago is needed next.
+	room int
+
 	scratchA, scratchB, sum []float32
+	lent                    []float32 // for the similarity of a term that is not kept
 }
+
+// SimilarityBytes is the most that one descent keeps of similarities from sweep to sweep: more than all of a ResNet20 of width 32 has. Beyond it are
+// groups of thousands of units in dozens of layers, of which some are computed again in every sweep.
+const SimilarityBytes = 4 << 30
+
+const (
+	keptElements = SimilarityBytes / 4
+	// fewColumns is up to how many columns, of biases and norms, a product costs no more than the memory that would keep it.
+	fewColumns = 4
+)
 
 // emptyDescent has the groups of the symmetry and no tensors yet.
 func emptyDescent(sym *symmetry.Symmetry, pool *kernel.Pool) *descent {
-	d := &descent{sym: sym, pool: pool, byName: map[string]*unitGroup{}, alignment: sym.Identity()}
+	d := &descent{sym: sym, pool: pool, byName: map[string]*unitGroup{}, alignment: sym.Identity(), room: keptElements}
 	for _, g := range sym.Groups {
 		u := &unitGroup{Group: g, joint: len(d.alignment.Perms[g.Name]) / g.Size, dirty: true}
 		d.groups = append(d.groups, u)
@@ -81,7 +96,8 @@ func emptyDescent(sym *symmetry.Symmetry, pool *kernel.Pool) *descent {
 	return d
 }
 
-func newDescent(sym *symmetry.Symmetry, a, b map[string][]float32, pool *kernel.Pool) (*descent, error) {
+// newDescent puts A beside a copy of B.
+func newDescent(sym *symmetry.Symmetry, a memory, b original, pool *kernel.Pool) (*descent, error) {
 	d := emptyDescent(sym, pool)
 	for _, name := range slices.Sorted(maps.Keys(sym.Layouts)) {
 		layout, members, err := sym.Stack(name)
@@ -98,7 +114,7 @@ func newDescent(sym *symmetry.Symmetry, a, b map[string][]float32, pool *kernel.
 			}
 			continue
 		}
-		s := &stack{members: members, a: joined(members, a), b: make([]float32, totalLen(members, b))}
+		s := &stack{members: members, a: joined(members, a), b: kernel.Make[float32](totalLen(members, b))}
 		joinInto(s.b, members, b)
 		if err := d.add(s, blocks); err != nil {
 			return nil, fmt.Errorf("match: tensor %q: %w", name, err)
@@ -109,7 +125,7 @@ func newDescent(sym *symmetry.Symmetry, a, b map[string][]float32, pool *kernel.
 }
 
 // joined returns the members' data as one array: the storage itself for a single one.
-func joined(members []string, p map[string][]float32) []float32 {
+func joined(members []string, p memory) []float32 {
 	if len(members) == 1 {
 		return p[members[0]]
 	}
@@ -118,17 +134,19 @@ func joined(members []string, p map[string][]float32) []float32 {
 	return all
 }
 
-func totalLen(members []string, p map[string][]float32) int {
+func totalLen(members []string, p original) int {
 	n := 0
 	for _, m := range members {
-		n += len(p[m])
+		n += p.length(m)
 	}
 	return n
 }
 
-func joinInto(dst []float32, members []string, p map[string][]float32) {
+func joinInto(dst []float32, members []string, p original) {
 	for _, m := range members {
-		dst = dst[copy(dst, p[m]):]
+		n := p.length(m)
+		p.copyTo(dst[:n], m)
+		dst = dst[n:]
 	}
 }
 
@@ -219,7 +237,7 @@ func (g *unitGroup) extraValue(order []int32) float64 {
 }
 
 // setReference replaces A: every similarity is out of date, the alignment stays.
-func (d *descent) setReference(a map[string][]float32) {
+func (d *descent) setReference(a memory) {
 	for _, s := range d.stacks {
 		s.a = joined(s.members, a)
 	}
@@ -236,9 +254,9 @@ func (d *descent) markStale() {
 }
 
 // setAlignment replaces P: the copy of B is permuted anew from the original. Families are indexed by the result's parents, so parents move first.
-func (d *descent) setAlignment(p *symmetry.Alignment, original map[string][]float32) {
+func (d *descent) setAlignment(p *symmetry.Alignment, b original) {
 	for _, s := range d.stacks {
-		joinInto(s.b, s.members, original)
+		joinInto(s.b, s.members, b)
 	}
 	for _, g := range d.groups {
 		d.shift(move{g, p.Perms[g.Name]})
@@ -377,7 +395,6 @@ func (d *descent) refresh(t *term, g *unitGroup) {
 		return
 	}
 	n := g.Size
-	t.s = grow(t.s, g.joint*n*n)
 	d.work.FLOPs += t.flops(g)
 	for i := range t.places {
 		p := &t.places[i]
@@ -395,6 +412,23 @@ func (d *descent) refresh(t *term, g *unitGroup) {
 		}
 	}
 	t.stale, t.corrections = false, 0
+}
+
+// keeps says whether a term has memory of its own for its similarity, which it is given when there is room and it pays.
+func (d *descent) keeps(t *term, g *unitGroup) bool {
+	if t.s != nil {
+		return true
+	}
+	columns, size := 0, g.joint*g.Size*g.Size
+	for i := range t.places {
+		columns += t.places[i].view.cols
+	}
+	if columns <= fewColumns || size > d.room {
+		return false
+	}
+	d.room -= size
+	t.s = kernel.Make[float32](size)
+	return true
 }
 
 // flops is the cost of computing the term in full.
@@ -419,16 +453,32 @@ func (f filter) allows(names []string) bool { return f == nil || f(names) }
 // similarity returns the sum of the group's terms in fixed order: joint matrices of Size x Size, relative to the current alignment.
 func (d *descent) similarity(g *unitGroup, use filter) []float32 {
 	defer d.work.clock(&d.work.Similarity)()
-	var terms []*term
-	for _, t := range g.terms {
-		if use.allows(t.names) {
-			d.work.FullFLOPs += t.flops(g)
-			d.refresh(t, g)
-			terms = append(terms, t)
-		}
+	size := g.joint * g.Size * g.Size
+	d.sum = grow(d.sum, size)
+	var terms []*term // not added up yet
+	begun := false
+	add := func() {
+		d.eachBlock(g.joint, g.Size, func(_, first, end int) { sumTerms(d.sum[first:end], begun, terms, first, end) })
+		begun, terms = true, terms[:0]
 	}
-	d.sum = grow(d.sum, g.joint*g.Size*g.Size)
-	d.eachBlock(g.joint, g.Size, func(_, first, end int) { sumTerms(d.sum[first:end], terms, first, end) })
+	for _, t := range g.terms {
+		if !use.allows(t.names) {
+			continue
+		}
+		d.work.FullFLOPs += t.flops(g)
+		if terms = append(terms, t); d.keeps(t, g) {
+			d.refresh(t, g)
+			continue
+		}
+		d.lent = grow(d.lent, size)
+		t.s = d.lent
+		d.refresh(t, g)
+		add()
+		t.s, t.stale = nil, true
+	}
+	if !begun || len(terms) > 0 {
+		add()
+	}
 	if g.extra != nil {
 		order := d.alignment.Perms[g.Name]
 		w := float32(g.extraWeight)
@@ -442,18 +492,21 @@ func (d *descent) similarity(g *unitGroup, use filter) []float32 {
 	return d.sum
 }
 
-// sumTerms writes the sum of a part of the terms' similarities to dst.
-func sumTerms(dst []float32, terms []*term, first, end int) {
-	switch len(terms) {
-	case 0:
+// sumTerms adds a part of the terms' similarities, one after the other, to what is in dst, or to nothing when the sum has not begun.
+func sumTerms(dst []float32, begun bool, terms []*term, first, end int) {
+	switch {
+	case begun:
+	case len(terms) == 0:
 		clear(dst)
-	case 1:
+	case len(terms) == 1:
 		copy(dst, terms[0].s[first:end])
+		terms = terms[1:]
 	default:
 		kernel.Add(dst, terms[0].s[first:end], terms[1].s[first:end])
-		for _, t := range terms[2:] {
-			kernel.Add(dst, dst, t.s[first:end])
-		}
+		terms = terms[2:]
+	}
+	for _, t := range terms {
+		kernel.Add(dst, dst, t.s[first:end])
 	}
 }
 

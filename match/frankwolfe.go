@@ -82,7 +82,7 @@ func FrankWolfe(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt Fr
 	if err := opt.defaults(1); err != nil {
 		return nil, err
 	}
-	if _, _, err := check(sym, a, b); err != nil {
+	if err := check(sym, a, b); err != nil {
 		return nil, err
 	}
 	if opt.Init != nil {

@@ -76,7 +76,7 @@ type crowd struct {
 	sym        *symmetry.Symmetry
 	d          *descent
 	pool       *kernel.Pool
-	originals  []map[string][]float32
+	originals  []memory
 	current    [][][]float32 // per model and stack: P_i·A_i
 	alignments []*symmetry.Alignment
 	reference  [][]float32 // per stack
@@ -94,7 +94,7 @@ func newCrowd(sym *symmetry.Symmetry, models []Params, init []*symmetry.Alignmen
 	if init != nil && len(init) != len(models) {
 		return nil, fmt.Errorf("match: %d alignments to begin at for %d models", len(init), len(models))
 	}
-	c := &crowd{sym: sym, originals: make([]map[string][]float32, len(models)), alignments: make([]*symmetry.Alignment, len(models))}
+	c := &crowd{sym: sym, originals: make([]memory, len(models)), alignments: make([]*symmetry.Alignment, len(models))}
 	for i, m := range models {
 		if err := SameTensors(models[0], m); err != nil {
 			return nil, fmt.Errorf("match: models 1 and %d as A and B: %w", i+1, err)
@@ -102,8 +102,11 @@ func newCrowd(sym *symmetry.Symmetry, models []Params, init []*symmetry.Alignmen
 		if err := fits(sym, m); err != nil {
 			return nil, fmt.Errorf("match: model %d: %w", i+1, err)
 		}
+		if err := finite(m, fmt.Sprintf("model %d", i+1)); err != nil {
+			return nil, err
+		}
 		var err error
-		if c.originals[i], err = floats(m, fmt.Sprintf("model %d", i+1)); err != nil {
+		if c.originals[i], err = floats(m); err != nil {
 			return nil, err
 		}
 		c.alignments[i] = sym.Identity()

@@ -99,23 +99,21 @@ func (o Observer) report(e Event) {
 // ErrMismatch is wrapped by errors about two networks that do not fit each other or their symmetry.
 var ErrMismatch = errors.New("networks do not match")
 
-// check validates the symmetry and both networks against it and each other, and returns their floating-point tensors as float32: the caller's own
-// memory where they are, so it must not be written.
-func check(sym *symmetry.Symmetry, a, b Params) (fa, fb map[string][]float32, err error) {
+// check validates the symmetry and both networks against it and each other: the same tensors, all of them finite as float32.
+func check(sym *symmetry.Symmetry, a, b Params) error {
 	if err := sym.Validate(); err != nil {
-		return nil, nil, fmt.Errorf("match: %w", err)
+		return fmt.Errorf("match: %w", err)
 	}
 	if err := SameTensors(a, b); err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := fits(sym, a); err != nil {
-		return nil, nil, err
+		return err
 	}
-	if fa, err = floats(a, "A"); err != nil {
-		return nil, nil, err
+	if err := finite(a, "A"); err != nil {
+		return err
 	}
-	fb, err = floats(b, "B")
-	return fa, fb, err
+	return finite(b, "B")
 }
 
 // SameTensors reports the first difference between two networks in names, in shapes, or in what is a floating-point tensor, as an error wrapping
@@ -154,24 +152,70 @@ func fits(sym *symmetry.Symmetry, p Params) error {
 	return nil
 }
 
-// floats returns the floating-point tensors as float32 and refuses values that are not finite: no inner product survives them.
-func floats(p Params, who string) (map[string][]float32, error) {
-	out := make(map[string][]float32, len(p))
+// finite refuses values that are not finite as float32: no inner product survives them.
+func finite(p Params, who string) error {
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		t := p[name]
 		if !t.DType().IsFloat() {
 			continue
 		}
+		i, found := t.NonFinite()
+		if !found && t.DType() != tensor.F64 { // every other dtype's finite values are finite as float32
+			continue
+		}
 		f, err := asFloat32(t)
 		if err != nil {
-			return nil, fmt.Errorf("match: tensor %q of %s: %w", name, who, err)
+			return fmt.Errorf("match: tensor %q of %s: %w", name, who, err)
 		}
-		if i, found := f.NonFinite(); found {
-			return nil, fmt.Errorf("match: tensor %q of %s: element %d is %v; only finite weights can be aligned", name, who, i, tensor.Of[float32](f)[i])
+		if !found {
+			i, found = f.NonFinite()
+		}
+		if found {
+			return fmt.Errorf("match: tensor %q of %s: element %d is %v; only finite weights can be aligned", name, who, i, tensor.Of[float32](f)[i])
+		}
+	}
+	return nil
+}
+
+// floats returns the floating-point tensors as float32: the caller's own memory where they are, so it must not be written. They have been found finite.
+func floats(p Params) (memory, error) {
+	out := make(memory, len(p))
+	for name, t := range p {
+		if !t.DType().IsFloat() {
+			continue
+		}
+		f, err := asFloat32(t)
+		if err != nil {
+			return nil, fmt.Errorf("match: tensor %q: %w", name, err)
 		}
 		out[name] = tensor.Of[float32](f)
 	}
 	return out, nil
+}
+
+// An original gives the values of a network's floating-point tensors as they are before anything moves.
+type original interface {
+	// length is the number of elements of a tensor, which is one of floating-point numbers.
+	length(name string) int
+	// copyTo writes the elements to dst, of that length.
+	copyTo(dst []float32, name string)
+}
+
+// memory is a network in float32.
+type memory map[string][]float32
+
+func (m memory) length(name string) int            { return len(m[name]) }
+func (m memory) copyTo(dst []float32, name string) { copy(dst, m[name]) }
+
+// stored is a network in the dtypes that it came in, converted whenever it is asked for: half-precision checkpoints need not be kept twice.
+type stored Params
+
+func (s stored) length(name string) int { return s[name].Len() }
+
+func (s stored) copyTo(dst []float32, name string) {
+	if err := tensor.ConvertInto(dst, s[name]); err != nil {
+		panic(fmt.Sprintf("match: tensor %q: %v", name, err)) // check has seen that all are of floats, and length how many
+	}
 }
 
 // asFloat32 returns the tensor itself where it is float32 already.

@@ -24,7 +24,7 @@ const (
 )
 
 // begin puts the descent at its starting point. Groups that are left out of it keep their order, also at a random start.
-func (d *descent) begin(ctx context.Context, original map[string][]float32, restart int, opt WeightsOptions, rng *rand.Rand) error {
+func (d *descent) begin(ctx context.Context, b original, restart int, opt WeightsOptions, rng *rand.Rand) error {
 	at := d.sym.Identity()
 	switch opt.Start {
 	case StartRandom:
@@ -37,7 +37,7 @@ func (d *descent) begin(ctx context.Context, original map[string][]float32, rest
 	case StartGiven:
 		at = opt.Init
 	}
-	d.setAlignment(at, original)
+	d.setAlignment(at, b)
 	if opt.Start == StartGreedy || opt.Start == StartVaried && restart == 1 {
 		return d.greedy(ctx)
 	}

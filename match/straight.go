@@ -65,8 +65,7 @@ type StraightThroughOptions struct {
 // Memory: A, B in float32 and seven of their size. The result does not depend on the number of threads as far as the objective's losses and gradients
 // do not. Cancelling returns ctx.Err().
 func StraightThrough(ctx context.Context, sym *symmetry.Symmetry, a, b Params, obj Objective, opt StraightThroughOptions) (*Result, error) {
-	fa, fb, err := check(sym, a, b)
-	if err != nil {
+	if err := check(sym, a, b); err != nil {
 		return nil, err
 	}
 	if err := opt.defaults(); err != nil {
@@ -77,6 +76,14 @@ func StraightThrough(ctx context.Context, sym *symmetry.Symmetry, a, b Params, o
 	first, err := Weights(ctx, sym, a, b, w)
 	if err != nil {
 		return nil, fmt.Errorf("match: weight matching before the straight-through estimator: %w", err)
+	}
+	fa, err := floats(a)
+	if err != nil {
+		return nil, err
+	}
+	fb, err := floats(b)
+	if err != nil {
+		return nil, err
 	}
 	pool := kernel.NewPool(opt.Threads)
 	defer pool.Close()
@@ -115,8 +122,8 @@ func (o *StraightThroughOptions) defaults() error {
 // straight is the state of the estimator. All arrays are float32, by tensor name.
 type straight struct {
 	d         *descent
-	a, b      map[string][]float32
-	surrogate map[string][]float32
+	a, b      memory
+	surrogate memory
 	m, v      map[string][]float32 // Adam's moments
 	midpoint  Params               // carries the tensors that have no arithmetic too
 	grad      Params
@@ -125,14 +132,14 @@ type straight struct {
 	improved  int      // the step of the best candidate, or of the last beginning
 }
 
-func newStraight(sym *symmetry.Symmetry, params Params, a, b map[string][]float32, pool *kernel.Pool) (*straight, error) {
+func newStraight(sym *symmetry.Symmetry, params Params, a, b memory, pool *kernel.Pool) (*straight, error) {
 	d, err := newDescent(sym, a, b, pool)
 	if err != nil {
 		return nil, err
 	}
 	s := &straight{
 		d: d, a: a, b: b, names: slices.Sorted(maps.Keys(a)), midpoint: maps.Clone(params), grad: Params{},
-		surrogate: map[string][]float32{}, m: map[string][]float32{}, v: map[string][]float32{},
+		surrogate: memory{}, m: map[string][]float32{}, v: map[string][]float32{},
 	}
 	for _, name := range s.names {
 		shape := params[name].Shape()
@@ -255,7 +262,7 @@ func (s *straight) descend(step int, rate float64) {
 }
 
 // current returns P·B by tensor name, sharing storage; tensors without a layout come from the original.
-func (d *descent) current(original map[string][]float32) map[string][]float32 {
+func (d *descent) current(original memory) map[string][]float32 {
 	out := maps.Clone(original)
 	for _, s := range d.stacks {
 		at := 0

@@ -255,10 +255,7 @@ func TestStraightThroughMidpoints(t *testing.T) {
 	}
 	delete(sym.Shapes, "gate")
 	delete(sym.Layouts, "gate")
-	fa, fb, err := check(sym, a, b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fa, fb := mustFloats(t, a), mustFloats(t, b)
 	s, err := newStraight(sym, a, fa, fb, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -57,19 +57,22 @@ type WeightsOptions struct {
 // in turns, and a note says so.
 //
 // Tensors that are not floating-point and running statistics (symmetry.Symmetry.Statistics) move along and do not count. Cost per sweep: O(Σ n·|T|) for the similarities out of date and O(Σ n³) for the
-// assignments. Memory: A and B where they are not float32 already, one copy of B, and of a group of n units n² float32 for every set of groups that
-// it shares tensors with. The result depends on the seed, not on the number of threads. Cancelling returns ctx.Err().
+// assignments. Memory: A in float32 where it is not already, one copy of B in float32, and of a group of n units n² float32 for every set of groups that
+// it shares tensors with, as far as SimilarityBytes go, and twice for the one at hand. The result depends on the seed, not on the number of threads. Cancelling returns ctx.Err().
 func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt WeightsOptions) (*Result, error) {
-	fa, fb, err := check(sym, a, b)
-	if err != nil {
+	if err := check(sym, a, b); err != nil {
 		return nil, err
 	}
 	if err := opt.defaults(sym); err != nil {
 		return nil, err
 	}
+	fa, err := floats(a)
+	if err != nil {
+		return nil, err
+	}
 	pool := kernel.NewPool(opt.Threads)
 	defer pool.Close()
-	d, err := newDescent(sym, fa, fb, pool)
+	d, err := newDescent(sym, fa, stored(b), pool)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +87,7 @@ func Weights(ctx context.Context, sym *symmetry.Symmetry, a, b Params, opt Weigh
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		r, err := d.run(ctx, fb, restart, opt)
+		r, err := d.run(ctx, stored(b), restart, opt)
 		if err != nil {
 			return nil, err
 		}
@@ -131,10 +134,10 @@ func (o *WeightsOptions) defaults(sym *symmetry.Symmetry) error {
 }
 
 // run is one descent from the starting point.
-func (d *descent) run(ctx context.Context, original map[string][]float32, restart int, opt WeightsOptions) (*Result, error) {
+func (d *descent) run(ctx context.Context, b original, restart int, opt WeightsOptions) (*Result, error) {
 	// One stream per restart: the n-th restart is the same whatever came before it.
 	rng := rand.New(rand.NewPCG(opt.Seed, uint64(restart)))
-	if err := d.begin(ctx, original, restart, opt, rng); err != nil {
+	if err := d.begin(ctx, b, restart, opt, rng); err != nil {
 		return nil, err
 	}
 	r := &Result{Method: "weight", Objective: d.objective()}

@@ -68,9 +68,9 @@ func TestWeightsInvariants(t *testing.T) {
 	})
 }
 
-func mustFloats(t testing.TB, p Params) map[string][]float32 {
+func mustFloats(t testing.TB, p Params) memory {
 	t.Helper()
-	f, err := floats(p, "B")
+	f, err := floats(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,11 +224,10 @@ func TestWeightsCaching(t *testing.T) {
 
 func testDescent(t *testing.T, sym *symmetry.Symmetry, a, b Params) *descent {
 	t.Helper()
-	fa, fb, err := check(sym, a, b)
-	if err != nil {
+	if err := check(sym, a, b); err != nil {
 		t.Fatal(err)
 	}
-	d, err := newDescent(sym, fa, fb, nil)
+	d, err := newDescent(sym, mustFloats(t, a), stored(b), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rebasin/rebasin/match"
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/symmetry"
+	"github.com/rebasin/rebasin/tensor"
 )
 
 // planMerge prints the plan of a merge without doing it.
@@ -79,6 +81,10 @@ const (
 	usualSteps     = 100 // of Frank–Wolfe, each of about twice the products of a sweep
 )
 
+// straightCopies is how many networks of float32 the straight-through estimator holds beside those of weight matching: the surrogate, its gradient, Adam's
+// two moments, the midpoint and the best.
+const straightCopies = 6
+
 const (
 	// ownMemory is that of the program itself, without any tensor.
 	ownMemory = 24 << 20
@@ -89,9 +95,9 @@ const (
 // grown is how far the heap grows when so many bytes are in use, before garbage is collected: by a quarter, see [Main].
 func grown(bytes int64) int64 { return bytes + bytes/4 }
 
-// foreseeMerge foresees memory and time. A merge alone holds the largest few tensors, or parts of them. Matching holds A and B as they are, both in
-// float32, the permuted copy, and for every axis that a group stands on a similarity between its units; a sweep computes each of these once. Of more
-// models, all are in memory with their copies, and Frank–Wolfe's mixtures.
+// foreseeMerge foresees memory and time. A merge alone holds the largest few tensors, or parts of them. Matching holds A and B as they are, A in
+// float32 where it is not, the permuted copy of B in float32, and for every axis that a group stands on a similarity between its units; a sweep
+// computes each of these once. Of more models, all are in memory with their copies, and Frank–Wolfe's mixtures.
 func foreseeMerge(p *merge.Plan, output string, sym *symmetry.Symmetry, method string) (mergeCost, error) {
 	held, err := p.Memory(output)
 	if err != nil {
@@ -101,15 +107,24 @@ func foreseeMerge(p *merge.Plan, output string, sym *symmetry.Symmetry, method s
 	if sym == nil {
 		return cost, nil
 	}
-	var floats int64
+	var floats, converted int64 // in float32: all, and those that are not stored so
 	for _, t := range p.Tensors {
 		if n, err := t.Shape.Elements(); err == nil && t.DType.IsFloat() {
 			floats += 4 * int64(n)
+			if t.DType != tensor.F32 {
+				converted += 4 * int64(n)
+			}
 		}
 	}
 	similarities, flops := matchingWork(sym)
 	models := int64(len(p.Sources))
-	matching := models*(p.Bytes+floats) + floats + similarities
+	matching := models*p.Bytes + converted + floats + min(similarities, match.SimilarityBytes)
+	if models > 2 || method == "ste" || method == "auto" {
+		matching += (models - 1) * converted
+	}
+	if models == 2 && (method == "ste" || method == "auto") {
+		matching += straightCopies * floats
+	}
 	products := usualSweeps * float64(models-1)
 	switch {
 	case method == alignCycle || method == alignFrankWolfe, method == "auto" && models > 2:
