@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +109,19 @@ func beginExperiments(t *testing.T) {
 		}
 		if code, _, stderr := quiet(1<<30, "experiment", "run", name+".yaml"); code != exitDone {
 			t.Fatal(stderr)
+		}
+	}
+	for i, run := range []string{"rebasin-experiments/runs/narrow", "rebasin-experiments/runs/wide", "other/runs/wide"} {
+		if err := os.MkdirAll(run, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for file, text := range map[string]string{
+			"records.jsonl": "",
+			"spec.yaml":     fmt.Sprintf("experiment: width\ncases:\n- {name: case %d, network: {arch: mlp, hidden: [%d]}, data: {name: mnist}, training: {epochs: 1}, series: mlp, x: %[2]d}\n", min(i, 1), i+1),
+		} {
+			if err := os.WriteFile(filepath.Join(run, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,7 +51,7 @@ evening hours, and paper, the paper's own setting, days on a big machine.`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.PersistentFlags().StringVar(&f.dir, "dir", "rebasin-experiments", "`FOLDER` of all runs and what they made")
-	c.AddCommand(a.experimentList(), a.experimentPlan(&f), a.experimentRun(&f), a.experimentStatus(&f), a.experimentReport(&f), a.experimentClean(&f))
+	c.AddCommand(a.experimentList(), a.experimentPlan(&f), a.experimentRun(&f), a.experimentStatus(&f), a.experimentReport(&f), a.experimentJoin(&f), a.experimentClean(&f))
 	return c
 }
 
@@ -452,6 +453,47 @@ func (a *app) runStatus(f *experimentFlags) error {
 		return nil
 	}
 	return a.table([]string{"run", "experiment", "state", "time so far"}, rows)
+}
+
+func (a *app) experimentJoin(f *experimentFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "join NAME RUN RUN...",
+		Short: "Make one run of several with different cases",
+		Long: `Makes the run NAME of several finished ones that declare the same experiment with
+different cases, as when several machines share the work. A run is named, or given by
+the folder of its records, copied from elsewhere. Records say as before where each was
+made, and the runs that are joined stay.`,
+		Example: `  rebasin experiment join width narrow wide
+  rebasin experiment join width narrow other/runs/wide`,
+		Args: arguments(3, math.MaxInt, "a name, and two or more runs, are"),
+		RunE: func(_ *cobra.Command, args []string) error { return a.runJoin(f, args[0], args[1:]) },
+	}
+}
+
+func (a *app) runJoin(f *experimentFlags, name string, runs []string) error {
+	var folders []string
+	for _, run := range runs {
+		if known, err := experiment.RunNames(f.dir); err != nil {
+			return err
+		} else if slices.Contains(known, run) {
+			run = experiment.RunDir(f.dir, run)
+		}
+		folders = append(folders, run)
+	}
+	joined, err := experiment.Join(f.dir, name, folders...)
+	if err != nil {
+		return err
+	}
+	folder := experiment.RunDir(f.dir, name)
+	if a.json {
+		return writeJSON(a.stdout, struct {
+			Run     string `json:"run"`
+			Cases   int    `json:"cases"`
+			Records int    `json:"records"`
+		}{folder, len(joined.Spec.Cases), len(joined.Records)})
+	}
+	a.printf("%s: %s, %s\n", folder, counted(len(joined.Spec.Cases), "case"), counted(len(joined.Records), "record"))
+	return nil
 }
 
 func (a *app) experimentClean(f *experimentFlags) *cobra.Command {
