@@ -201,6 +201,9 @@ func (n *network[T]) want(node *node, wanted, reaches map[string]bool) {
 	node.reaches = reaches[node.Outputs[0]]
 	passive := n.operators[node.Op].passive
 	for i, in := range n.dataInputs(node) {
+		if in == "" { // absent, as an output that nobody asks for is
+			continue
+		}
 		wanted[in] = true
 		if node.reaches && n.values[in].DType.IsFloat() && !slices.Contains(passive, i) {
 			reaches[in] = true

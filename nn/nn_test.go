@@ -159,7 +159,7 @@ func testCases() []testCase {
 			computedWeight(b, attrs("strides", ints(stride, stride), "pads", ints(1, 1, 1, 1)))
 		})
 	}
-	return slices.Concat(cases, networkCases(), planeCases(), indexCases(), spatialCases(), functionCases())
+	return slices.Concat(cases, networkCases(), planeCases(), indexCases(), spatialCases(), functionCases(), recurrentCases())
 }
 
 // networkCases are about how steps meet: several consumers, shared parameters, views, fusion, dead ends.

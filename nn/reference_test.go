@@ -73,13 +73,16 @@ func interpret(t *testing.T, g *graph.Graph, params map[string]*tensor.Tensor, x
 		n := &g.Nodes[i]
 		in := make([]array, len(n.Inputs))
 		for j, name := range n.Inputs {
-			in[j] = values[name]
+			in[j] = values[name] // nothing where it is absent
 		}
 		if _, constant := values[n.Outputs[0]]; constant {
 			continue
 		}
 		if n.Op == "Split" {
 			referenceSplit(n, in[0], bound, values)
+			continue
+		}
+		if referenceRecurrent(n, in, values) {
 			continue
 		}
 		values[n.Outputs[0]] = evaluate(t, n, in, bound(n.Outputs[0]), c.batchStatistics)
