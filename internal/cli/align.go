@@ -34,7 +34,7 @@ function is proven by running both in float64.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.runAlign(c.Context(), &f, args[0], args[1]) },
 	}
 	f.register(c)
-	c.Flags().StringVar(&f.method, "method", "weight", "weight, activation, ste, frank-wolfe, or auto: the best by loss on held-out training data, or by --eval-command")
+	c.Flags().StringVar(&f.method, "method", "weight", "weight, activation, ste, frank-wolfe, or auto: the best by loss on held-out training data, by outputs where it has no labels, or by --eval-command")
 	c.Flags().StringVarP(&f.output, "output", "o", "", "`FILE` to write")
 	c.Flags().StringVar(&f.alignmentOut, "alignment-out", "", "also write the alignment to this `FILE`, to be read by --init")
 	choices(c, "method", matchMethods...)
@@ -100,6 +100,8 @@ type alignJSON struct {
 	Why        string          `json:"why,omitempty"`
 	Notes      []string        `json:"notes,omitempty"`
 	Candidates []candidateJSON `json:"candidates,omitempty"`
+	// Criterion is what the candidates were judged by, and what Loss is: loss, outputs (without labels) or command.
+	Criterion string `json:"criterion,omitempty"`
 }
 
 type candidateJSON struct {
@@ -112,7 +114,7 @@ func (f *alignFlags) json(r *matching) alignJSON {
 		Output: f.output, Method: r.result.Method, Objective: objective{r.before, r.after}, Sweeps: r.result.Sweeps, Status: r.result.Status,
 		Seconds: r.seconds, Verified: r.verified, Why: r.why, Notes: r.result.Notes,
 	}
-	out.Candidates = newCandidatesJSON(r.candidates)
+	out.Candidates, out.Criterion = newCandidatesJSON(r.candidates), r.criterion
 	return out
 }
 
@@ -125,8 +127,9 @@ func newCandidatesJSON(candidates []match.Candidate) (out []candidateJSON) {
 
 // printCandidates prints what auto has chosen from.
 func (a *app) printCandidates(r *matching) {
+	what := map[string]string{byLoss: "loss at the midpoint", byOutputs: "deviation of outputs at the midpoint", byCommand: "loss of the command at the midpoint"}[r.criterion]
 	for _, c := range r.candidates {
-		a.printf("candidate %-24s loss at the midpoint %.4f\n", c.Method, c.Loss)
+		a.printf("candidate %-24s %s %.4f\n", c.Method, what, c.Loss)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rebasin/rebasin/dataset"
+	"github.com/rebasin/rebasin/eval"
 	"github.com/rebasin/rebasin/match"
 	"github.com/rebasin/rebasin/merge"
 	"github.com/rebasin/rebasin/symmetry"
@@ -62,6 +63,9 @@ func (m *matchFlags) findAlignments(ctx context.Context, a *app, r *matching) er
 		}
 	}
 	r.before, r.seconds, r.candidates = before, seconds, c.candidates
+	if len(r.candidates) > 0 {
+		r.criterion = m.criterionOf(r.data)
+	}
 	r.after, err = match.PairObjective(r.sym, c.params, found.Alignments)
 	return err
 }
@@ -147,7 +151,7 @@ func (c *crowdSearch) star(ctx context.Context, method string) (*match.ManyResul
 
 // auto chooses between ways to align all models by the loss of the mean of the aligned models on training data that none of them was found on.
 func (c *crowdSearch) auto(ctx context.Context) (*match.ManyResult, error) {
-	judge, closing, err := c.judge()
+	judge, closing, err := c.judge(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -176,17 +180,31 @@ func (c *crowdSearch) auto(ctx context.Context) (*match.ManyResult, error) {
 	if best == nil {
 		return nil, errors.New("no candidate has a finite loss at the mean")
 	}
+	if !c.own.active() && !c.r.data.Labelled() {
+		best.Notes = append(best.Notes, unlabelledNote)
+	}
 	return best, nil
 }
 
 // judge scores on a part of the training data that is kept from the pairs' own data, or by the user's evaluation.
-func (c *crowdSearch) judge() (judge match.Judge, closing func(), err error) {
+func (c *crowdSearch) judge(ctx context.Context) (judge match.Judge, closing func(), err error) {
 	if c.own.active() {
 		return &commandJudge{&c.own, c.r.a}, func() {}, nil
 	}
 	all := c.r.data
 	rest, held := all.HeldOut(c.data.samples, dataset.SampleSeed)
 	c.setData(rest)
+	restore := func() { c.setData(all) }
+	if !all.Labelled() {
+		outputs, err := eval.NewOutputs(ctx, c.r.a.Graph, c.params, held, c.a.threads)
+		if err != nil {
+			return nil, nil, err
+		}
+		return outputs, func() {
+			outputs.Close()
+			restore()
+		}, nil
+	}
 	s := &search{matchFlags: c.matchFlags, net: c.r.a, threads: c.a.threads}
 	obj, err := s.newObjective(rest, held)
 	if err != nil {
@@ -194,7 +212,7 @@ func (c *crowdSearch) judge() (judge match.Judge, closing func(), err error) {
 	}
 	return obj, func() {
 		obj.Close()
-		c.setData(all)
+		restore()
 	}, nil
 }
 

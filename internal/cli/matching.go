@@ -65,7 +65,7 @@ func (m *matchFlags) register(c *cobra.Command) {
 	f := c.Flags()
 	f.BoolVar(&m.models.noVerify, "no-verify", false, "do not prove the symmetry and the result by running the network")
 	f.Float64Var(&m.blend, "blend", 0, "share of the activations' similarity in weight matching, at least 0 and below 1")
-	f.StringSliceVar(&m.recorded, "activations", nil, "`FILES` of activations recorded elsewhere, of A and of B with a comma between, in place of --data for "+
+	f.StringSliceVar(&m.recorded, "activations", nil, "`FILES` of activations recorded elsewhere, of A and of B with a comma between or in two flags, in place of --data for "+
 		"activation matching, --blend and --init activation: arrays [samples, ...] named after sites (see rebasin symmetries) or groups")
 	f.StringVar(&m.init, "init", startVaried, "where weight matching begins: varied (as identity, and the second of --restarts greedily), identity, activation, greedy, random, or an alignment `FILE`")
 	f.IntVar(&m.restarts, "restarts", 1, "descents of weight matching, the second with a greedy start unless --init says otherwise; the best objective is kept")
@@ -144,11 +144,30 @@ type matching struct {
 	sym           *symmetry.Symmetry
 	result        *match.Result // nil where nothing was to be aligned
 	candidates    []match.Candidate
+	criterion     string  // what the candidates are judged by: one of the constants
 	before, after float64 // <A, B> and <A, P·B>, summed over all pairs of models
 	seconds       float64
 	aligned       map[string]*tensor.Tensor // P·B; nil where nothing was to be aligned
 	verified      *verification
 	why           string // why nothing was verified
+}
+
+// What auto judges candidates by.
+const (
+	byLoss    = "loss"
+	byOutputs = "outputs"
+	byCommand = "command"
+)
+
+// criterionOf is what auto judges by.
+func (m *matchFlags) criterionOf(data *dataset.Set) string {
+	switch {
+	case m.own.active():
+		return byCommand
+	case !data.Labelled():
+		return byOutputs
+	}
+	return byLoss
 }
 
 // verification is the proof that the aligned network computes what the original did.
@@ -249,7 +268,8 @@ func (m *matchFlags) openData(ctx context.Context, a *app, r *matching) (err err
 	if !m.later && (m.method == notAligned || !m.needsData()) {
 		return nil
 	}
-	if r.data, err = m.data.open(ctx, a, dataset.Train, r.a); err == nil && (m.losses || m.needsLosses()) {
+	// auto judges by outputs where there are no labels.
+	if r.data, err = m.data.open(ctx, a, dataset.Train, r.a); err == nil && (m.losses || m.method == "ste") {
 		err = labelled(r.data)
 	}
 	return err
@@ -299,6 +319,9 @@ func (m *matchFlags) findAlignment(ctx context.Context, a *app, r *matching) err
 		return err
 	}
 	r.seconds = time.Since(begin).Seconds()
+	if len(r.candidates) > 0 {
+		r.criterion = m.criterionOf(r.data)
+	}
 	a.settle()
 	r.after, err = match.InnerProduct(r.sym, s.pa, s.pb, r.result.Alignment)
 	return err
@@ -534,6 +557,9 @@ func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, er
 	}
 	samples := s.matchFlags.data.samples
 	rest, held := s.data.HeldOut(samples, dataset.SampleSeed)
+	if !s.data.Labelled() {
+		return s.autoUnlabelled(ctx, rest, held, opt)
+	}
 	obj, err := s.newObjective(rest, rest.Sample(samples))
 	if err != nil {
 		return nil, nil, err
@@ -551,4 +577,27 @@ func (s *search) auto(ctx context.Context) (*match.Result, []match.Candidate, er
 	}
 	defer judge.Close()
 	return match.Auto(ctx, s.observed, s.pa, s.pb, s.source, obj, judge, opt)
+}
+
+// unlabelledNote says how auto chose.
+const unlabelledNote = "the data has no labels: candidates are judged by how far the outputs of their midpoint are from the mean of the models' own, as a part of the variance of that mean; ste is none of them"
+
+// autoUnlabelled is auto without a loss to choose by and to descend on.
+func (s *search) autoUnlabelled(ctx context.Context, rest, held *dataset.Set, opt match.AutoOptions) (*match.Result, []match.Candidate, error) {
+	if len(s.recorded) == 0 {
+		s.source = s.live(rest.Sample(s.matchFlags.data.samples))
+	}
+	if s.own.active() {
+		return match.Auto(ctx, s.observed, s.pa, s.pb, s.source, nil, &commandJudge{&s.own, s.net}, opt)
+	}
+	judge, err := eval.NewOutputs(ctx, s.net.Graph, []map[string]*tensor.Tensor{s.pa, s.pb}, held, s.threads)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer judge.Close()
+	r, candidates, err := match.Auto(ctx, s.observed, s.pa, s.pb, s.source, nil, judge, opt)
+	if err == nil {
+		r.Notes = append(r.Notes, unlabelledNote)
+	}
+	return r, candidates, err
 }

@@ -408,10 +408,11 @@ func (a *app) reportMerge(f *mergeFlags, plan *merge.Plan, r *matching, loss *fl
 			Notes     []string      `json:"notes,omitempty"`
 			// Candidates are those of auto.
 			Candidates []candidateJSON `json:"candidates,omitempty"`
+			Criterion  string          `json:"criterion,omitempty"`
 		}{
 			Output: f.output, Align: f.method, Method: f.combine, Weights: plan.Weights, Objective: o, TrainLoss: loss,
 			Verified: r.verified, Why: r.why, Repair: newRepairJSON(&f.repair, repaired), AlignedBy: r.outcome().Method, Status: r.outcome().Status,
-			Sweeps: r.outcome().Sweeps, Notes: r.outcome().Notes, Candidates: newCandidatesJSON(r.candidates),
+			Sweeps: r.outcome().Sweeps, Notes: r.outcome().Notes, Candidates: newCandidatesJSON(r.candidates), Criterion: r.criterion,
 		})
 	}
 	a.printf("%s:", f.output)

@@ -52,15 +52,15 @@ func TestAlignByRecordedActivations(t *testing.T) {
 		sites, groups []string
 		flags         []string
 	}{
-		"graph":         {sites: []string{"h1", "h2"}, groups: []string{"fc1", "fc2"}},
-		"specification": {sites: []string{"one", "two"}, groups: []string{"one", "two"}, flags: []string{"--symmetry", "net.yaml", "--no-verify"}},
+		"graph":         {sites: []string{"h1", "h2"}, groups: []string{"fc1", "fc2"}, flags: []string{"--activations", "act-a.safetensors,act-b.safetensors"}},
+		"two flags":     {sites: []string{"h1", "h2"}, groups: []string{"fc1", "fc2"}, flags: []string{"--activations", "act-a.safetensors", "--activations", "act-b.safetensors"}},
+		"specification": {sites: []string{"one", "two"}, groups: []string{"one", "two"}, flags: []string{"--symmetry", "net.yaml", "--no-verify", "--activations", "act-a.safetensors,act-b.safetensors"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			recordActivations(t, "act-a.safetensors", same, tt.sites...)
 			recordActivations(t, "act-b.safetensors", order, tt.sites...)
 			args := append([]string{
 				"align", "a.safetensors", "b.safetensors", "-o", "ba.safetensors", "--method", "activation", "--alignment-out", "p.json",
-				"--activations", "act-a.safetensors,act-b.safetensors",
 			}, tt.flags...)
 			if code, _, stderr := quiet(1<<30, args...); code != exitDone {
 				t.Fatalf("exit code %d: %s", code, stderr)
