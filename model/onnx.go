@@ -45,10 +45,13 @@ func (m *Model) ONNX() *onnx.File {
 	return f
 }
 
+// ErrOwnGraph is wrapped by the error of saying what network an ONNX file is.
+var ErrOwnGraph = errors.New("an ONNX file has a graph of its own: neither --arch nor --graph is for it")
+
 // describeONNX takes the graph that an ONNX file has.
 func (m *Model) describeONNX(opt Options) error {
 	if opt.Arch != "" || opt.Names != nil {
-		return errors.New("an ONNX file has a graph of its own: neither --arch nor --graph is for it")
+		return ErrOwnGraph
 	}
 	g, err := m.ONNX().Graph()
 	if err != nil && !opt.Tensors {

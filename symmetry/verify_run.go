@@ -29,29 +29,99 @@ func Equivalent(ctx context.Context, g *graph.Graph, a, b map[string]*tensor.Ten
 		return 0, 0, fmt.Errorf("verify: %w", err)
 	}
 	defer r.close()
-	inputs := widen(x)
-	switch {
-	case x != nil && len(x) != n*r.row:
-		return 0, 0, fmt.Errorf("verify: %d inputs of %d elements do not make %d elements", n, r.row, len(x))
-	case x == nil:
-		if n <= 0 {
-			n = affordable(g, 2, defaultSamples, leastSamples)
-		}
-		inputs = r.randomInputs(rand.New(rand.NewPCG(0, verifyStream)), n)
-	}
-	if err := r.setInputs(inputs); err != nil {
+	if err := r.setSome(x, n); err != nil {
 		return 0, 0, fmt.Errorf("verify: %w", err)
 	}
 	var outputs [2][]float64
 	for i, params := range []map[string]*tensor.Tensor{a, b} {
-		if err = r.engine.CheckParams(params); err == nil {
-			outputs[i], err = r.with(ctx, sourceOf(params), r.inputs)
-		}
-		if err != nil {
+		if outputs[i], err = r.outputsOf(ctx, params); err != nil {
 			return 0, 0, fmt.Errorf("verify: %s network: %w", [2]string{"first", "second"}[i], err)
 		}
 	}
 	return outputDeviation(outputs[1], outputs[0]), r.samples, nil
+}
+
+// SameFunction is [Equivalent] for two networks with graphs of their own, which may name things differently: their inputs and outputs are told by their
+// order. An error says where these do not go together.
+func SameFunction(ctx context.Context, ga *graph.Graph, a map[string]*tensor.Tensor, gb *graph.Graph, b map[string]*tensor.Tensor, x []float32, n int,
+) (maxDeviation float64, samples int, err error) {
+	ra, err := newVerifyRun(ga, 0)
+	if err != nil {
+		return 0, 0, fmt.Errorf("verify: first network: %w", err)
+	}
+	defer ra.close()
+	rb, err := newVerifyRun(gb, 0)
+	if err != nil {
+		return 0, 0, fmt.Errorf("verify: second network: %w", err)
+	}
+	defer rb.close()
+	if err := ra.meet(rb); err != nil {
+		return 0, 0, fmt.Errorf("verify: %w", err)
+	}
+	if err := ra.setSome(x, n); err != nil {
+		return 0, 0, fmt.Errorf("verify: %w", err)
+	}
+	if err := rb.setInputs(ra.inputs); err != nil {
+		return 0, 0, fmt.Errorf("verify: %w", err)
+	}
+	ya, err := ra.outputsOf(ctx, a)
+	if err != nil {
+		return 0, 0, fmt.Errorf("verify: first network: %w", err)
+	}
+	yb, err := rb.outputsOf(ctx, b)
+	if err != nil {
+		return 0, 0, fmt.Errorf("verify: second network: %w", err)
+	}
+	if len(ya) != len(yb) {
+		return 0, 0, fmt.Errorf("verify: the networks put out %d and %d values", len(ya), len(yb))
+	}
+	return outputDeviation(yb, ya), ra.samples, nil
+}
+
+// meet checks that another network reads the same inputs, and draws none that it cannot read.
+func (r *verifyRun) meet(other *verifyRun) error {
+	if len(r.parts) != len(other.parts) {
+		return fmt.Errorf("the networks have %d and %d inputs", len(r.parts), len(other.parts))
+	}
+	for i, in := range r.graph.Inputs {
+		to := other.graph.Inputs[i]
+		switch {
+		case r.parts[i].n != other.parts[i].n || in.DType.IsFloat() != to.DType.IsFloat():
+			return fmt.Errorf("input %q is %v %v, input %q of the other network %v %v", in.Name, in.DType, in.Shape, to.Name, to.DType, to.Shape)
+		case r.fixed != other.fixed || r.batch != other.batch:
+			return fmt.Errorf("input %q has shape %v, input %q of the other network %v: their batches differ", in.Name, in.Shape, to.Name, to.Shape)
+		}
+		if limit := other.parts[i].limit; limit > 0 && (r.parts[i].limit == 0 || limit < r.parts[i].limit) {
+			r.parts[i].limit = limit
+		}
+	}
+	if n, m := len(r.graph.Outputs), len(other.graph.Outputs); n != m {
+		return fmt.Errorf("the networks have %d and %d outputs", n, m)
+	}
+	return nil
+}
+
+// setSome takes n inputs, random ones where x is nil.
+func (r *verifyRun) setSome(x []float32, n int) error {
+	inputs := widen(x)
+	switch {
+	case x != nil && len(x) != n*r.row:
+		return fmt.Errorf("%d inputs of %d elements do not make %d elements", n, r.row, len(x))
+	case x == nil:
+		if n <= 0 {
+			n = affordable(r.graph, 2, defaultSamples, leastSamples)
+		}
+		inputs = r.randomInputs(rand.New(rand.NewPCG(0, verifyStream)), n)
+	}
+	return r.setInputs(inputs)
+}
+
+// outputsOf are those of the network with these parameters, on all inputs.
+func (r *verifyRun) outputsOf(ctx context.Context, params map[string]*tensor.Tensor) ([]float64, error) {
+	if err := r.engine.CheckParams(params); err != nil {
+		return nil, err
+	}
+	return r.with(ctx, sourceOf(params), r.inputs)
 }
 
 // outputDeviation is max|got-want| / max(1, max|want|).

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -120,19 +121,43 @@ type modelSet []*model.Model
 
 // openAll opens models that have the same tensors, all finite, and are the same network as far as that is known.
 func (m *modelFlags) openAll(ctx context.Context, paths ...string) (modelSet, error) {
-	return m.openWith(ctx, openFinite, paths...)
+	return m.openWith(ctx, openFinite, false, paths...)
 }
 
 // openUnread is openAll without reading any values: whether they are finite is left to who reads them.
 func (m *modelFlags) openUnread(ctx context.Context, paths ...string) (modelSet, error) {
 	return m.openWith(ctx, func(_ context.Context, path string, opt model.Options) (*model.Model, error) {
 		return model.Open(path, opt)
-	}, paths...)
+	}, false, paths...)
+}
+
+// openApart is openAll for two models that may name things differently, if the graphs of both are known. --arch and --graph are for one of them where the
+// other has a graph of its own.
+func (m *modelFlags) openApart(ctx context.Context, a, b string) (modelSet, error) {
+	spared := false
+	set, err := m.openWith(ctx, func(ctx context.Context, path string, opt model.Options) (*model.Model, error) {
+		opened, err := openFinite(ctx, path, opt)
+		if errors.Is(err, model.ErrOwnGraph) && !spared {
+			spared = true
+			return openFinite(ctx, path, model.Options{})
+		}
+		return opened, err
+	}, true, a, b)
+	if err != nil {
+		return nil, err
+	}
+	if set[0].Graph == nil || set[1].Graph == nil {
+		if err := sameKind(set[0], set[1]); err != nil {
+			set.close()
+			return nil, err
+		}
+	}
+	return set, nil
 }
 
 type opener func(ctx context.Context, path string, opt model.Options) (*model.Model, error)
 
-func (m *modelFlags) openWith(ctx context.Context, open opener, paths ...string) (modelSet, error) {
+func (m *modelFlags) openWith(ctx context.Context, open opener, apart bool, paths ...string) (modelSet, error) {
 	opt, closing, err := m.options(paths...)
 	defer closing()
 	if err != nil {
@@ -146,7 +171,7 @@ func (m *modelFlags) openWith(ctx context.Context, open opener, paths ...string)
 			return nil, err
 		}
 		set = append(set, next)
-		if err := sameKind(set[0], next); err != nil {
+		if err := sameKind(set[0], next); err != nil && !apart {
 			set.close()
 			return nil, err
 		}

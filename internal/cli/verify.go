@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,8 @@ func (a *app) verify() *cobra.Command {
 		Long: `Runs both networks in float64 on the same inputs and compares the outputs: the
 test part of --data, else random inputs. The deviation is max|Δ| / max(1, max|y|);
 networks are equivalent when it is at most 1e-6. The exit code is 1 when they are
-not.`,
+not. The two may name their tensors differently, as an ONNX file and a state dict
+with --graph: their inputs and outputs are told by their order.`,
 		Example: `  rebasin verify b.safetensors b-aligned.safetensors
   rebasin verify b.safetensors b-aligned.safetensors --data mnist --json`,
 		Args: arguments(2, 2, "two models, A and B, are"),
@@ -37,7 +39,7 @@ func (a *app) runVerify(ctx context.Context, models *modelFlags, data *dataFlags
 	if err := data.check(); err != nil {
 		return err
 	}
-	pair, err := models.openAll(ctx, pathA, pathB)
+	pair, err := models.openApart(ctx, pathA, pathB)
 	if err != nil {
 		return err
 	}
@@ -81,8 +83,20 @@ func (a *app) compare(ctx context.Context, data *dataFlags, ma, mb *model.Model)
 	if err != nil {
 		return 0, 0, err
 	}
+	run := func(x []float32, n int) (float64, int, error) {
+		return symmetry.Equivalent(ctx, ma.Graph, pa, pb, x, n)
+	}
+	if sameKind(ma, mb) != nil {
+		run = func(x []float32, n int) (float64, int, error) {
+			deviation, samples, err := symmetry.SameFunction(ctx, ma.Graph, pa, mb.Graph, pb, x, n)
+			if err != nil {
+				err = fmt.Errorf("%q and %q: %w", ma.Path, mb.Path, err)
+			}
+			return deviation, samples, err
+		}
+	}
 	if data.name == "" {
-		return symmetry.Equivalent(ctx, ma.Graph, pa, pb, nil, data.samples)
+		return run(nil, data.samples)
 	}
 	set, err := data.open(ctx, a, dataset.Test, ma)
 	if err != nil {
@@ -91,7 +105,7 @@ func (a *app) compare(ctx context.Context, data *dataFlags, ma, mb *model.Model)
 	set = set.Sample(data.samples)
 	for start := 0; start < set.Len(); start += verifyBatch {
 		n := min(verifyBatch, set.Len()-start)
-		deviation, count, err := symmetry.Equivalent(ctx, ma.Graph, pa, pb, pixels(set, start, n), n)
+		deviation, count, err := run(pixels(set, start, n), n)
 		if err != nil {
 			return 0, 0, err
 		}
