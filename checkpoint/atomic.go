@@ -21,7 +21,22 @@ import (
 // A new file has the permissions 0644 less the umask, a replaced one keeps those it had. A symbolic link is followed: the file behind it is
 // replaced, and one to nothing is an error. What is not a regular file, such as a directory or a device, is never replaced. The writer is buffered.
 func WriteFile(path string, write func(io.Writer) error) error {
-	if err := writeFile(path, write); err != nil {
+	return WriteFileWith(path, FileOptions{}, write)
+}
+
+// FileOptions say how files are written. The zero value is the safe way.
+type FileOptions struct {
+	// NoSync has a file take its name when the system has its content, and not only when the disk has it, which takes a large file much less time. A
+	// program that is killed leaves nothing half-written all the same, but after a power cut the file may be there with a part of its content.
+	NoSync bool
+	// Size is how many bytes the content is going to have, or 0 where that is not known. Room for them is taken at the beginning, where the system has a
+	// way to, so that a disk too small for them is noticed before they are made, and writing goes faster.
+	Size int64
+}
+
+// WriteFileWith is [WriteFile] with options.
+func WriteFileWith(path string, opt FileOptions, write func(io.Writer) error) error {
+	if err := writeFile(path, opt, write); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
 	return nil
@@ -53,8 +68,8 @@ func create(path string) (f *os.File, target string, perm fs.FileMode, err error
 	return f, target, perm, nil
 }
 
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := prepare(path, write)
+func writeFile(path string, opt FileOptions, write func(io.Writer) error) error {
+	f, err := prepare(path, opt, write)
 	if err != nil {
 		return err
 	}
@@ -69,11 +84,12 @@ func writeFile(path string, write func(io.Writer) error) error {
 type pendingFile struct {
 	file           *os.File
 	target         string
+	noSync         bool
 	closed, placed bool
 }
 
 // prepare writes a file up to the point where it would go onto the disk and take its name.
-func prepare(path string, write func(io.Writer) error) (pending *pendingFile, err error) {
+func prepare(path string, opt FileOptions, write func(io.Writer) error) (pending *pendingFile, err error) {
 	f, target, perm, err := create(path)
 	if err != nil {
 		return nil, err
@@ -89,10 +105,10 @@ func prepare(path string, write func(io.Writer) error) (pending *pendingFile, er
 			return nil, cause(err)
 		}
 	}
-	if err := fill(f, write); err != nil {
+	if err := fill(f, opt, write); err != nil {
 		return nil, err
 	}
-	return &pendingFile{file: f, target: target}, nil
+	return &pendingFile{file: f, target: target, noSync: opt.NoSync}, nil
 }
 
 // rewrite puts other bytes in the place of the first ones.
@@ -101,10 +117,12 @@ func (p *pendingFile) rewrite(head []byte) error {
 	return cause(err)
 }
 
-// sync gets the content onto the disk.
+// sync gets the content onto the disk, unless that is not wanted.
 func (p *pendingFile) sync() error {
-	if err := p.file.Sync(); err != nil {
-		return cause(err)
+	if !p.noSync {
+		if err := p.file.Sync(); err != nil {
+			return cause(err)
+		}
 	}
 	p.closed = true
 	return cause(p.file.Close())
@@ -116,6 +134,9 @@ func (p *pendingFile) place() error {
 		return cause(err)
 	}
 	p.placed = true
+	if p.noSync {
+		return nil
+	}
 	return syncFolder(filepath.Dir(p.target))
 }
 
@@ -157,18 +178,29 @@ func resolve(path string) (target string, perm fs.FileMode, err error) {
 }
 
 // fill has the content written to f.
-func fill(f *os.File, write func(io.Writer) error) error {
-	w := bufio.NewWriterSize(&temporary{f: f}, 1<<16)
+func fill(f *os.File, opt FileOptions, write func(io.Writer) error) error {
+	if err := reserve(f, opt.Size); err != nil {
+		return cause(err)
+	}
+	t := &temporary{f: f, noSync: opt.NoSync}
+	w := bufio.NewWriterSize(t, 1<<16)
 	if err := write(w); err != nil {
 		return err
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if t.written < opt.Size {
+		return cause(f.Truncate(t.written)) // which gives back the room that was taken in vain
+	}
+	return nil
 }
 
 // temporary writes a temporary file, whose name it keeps out of errors. The system is asked to bring what has been written onto the disk while more
 // is made, so that the last sync of a large file finds little left to do.
 type temporary struct {
 	f              *os.File
+	noSync         bool
 	written, begun int64 // bytes written, and those of them that are on their way to the disk
 }
 
@@ -178,7 +210,7 @@ const writeBehind = 32 << 20
 func (t *temporary) Write(p []byte) (int, error) {
 	n, err := t.f.Write(p)
 	t.written += int64(n)
-	if ready := t.written - t.begun; ready >= writeBehind {
+	if ready := t.written - t.begun; ready >= writeBehind && !t.noSync {
 		beginWriting(t.f, t.begun, ready)
 		t.begun = t.written
 	}

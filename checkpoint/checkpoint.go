@@ -119,24 +119,25 @@ func cause(err error) error {
 	return err
 }
 
-// openRegular opens a file for reading and returns its size. It refuses whatever has no size of its own; opening a pipe might even block.
-func openRegular(path string) (*os.File, int64, error) {
+// openRegular opens a file for reading and returns what it is, its size above all. It refuses whatever has no size of its own; opening a pipe might even
+// block.
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, 0, cause(err)
+		return nil, nil, cause(err)
 	}
 	if err := mustBeRegular(info); err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, 0, cause(err)
+		return nil, nil, cause(err)
 	}
 	if info, err = f.Stat(); err != nil {
 		f.Close()
-		return nil, 0, cause(err)
+		return nil, nil, cause(err)
 	}
-	return f, info.Size(), nil
+	return f, info, nil
 }
 
 func mustBeRegular(info fs.FileInfo) error {

@@ -81,7 +81,7 @@ func (f Form) SparingFiles(paths ...string) Form {
 func (f Form) Spared() []string { return slices.Clone(f.files) }
 
 // WriteFunc writes a file as [WriteLate] does.
-type WriteFunc func(ctx context.Context, path string, entries []Entry, metadata Metadata) error
+type WriteFunc func(ctx context.Context, path string, entries []Entry, metadata Metadata, opt FileOptions) error
 
 // FormWith returns the form of files of a format that this package does not write itself.
 func FormWith(format Format, write WriteFunc) Form { return Form{Format: format, write: write} }
@@ -131,11 +131,11 @@ type OpenOptions struct {
 
 // Open opens a file of any of the formats, which its content tells. Everything but the tensors' data is read and checked.
 func Open(path string, opt OpenOptions) (Reader, error) {
-	f, size, err := openRegular(path)
+	f, info, err := openRegular(path)
 	if err != nil {
 		return nil, reading(path, err)
 	}
-	r, err := open(source{name: path, file: f, size: size, closer: f}, opt)
+	r, err := open(opened(path, f, info), opt)
 	if err != nil {
 		f.Close()
 		return nil, reading(path, err)
@@ -176,29 +176,30 @@ func open(src source, opt OpenOptions) (Reader, error) {
 // metadata and form. Shards stand beside their index: model-00001-of-00002.safetensors beside model.safetensors.index.json. They take their names
 // when all are whole, one after the other, and the index last.
 func Write(ctx context.Context, path string, entries []Entry, metadata map[string]string, form Form) error {
-	return WriteLate(ctx, path, entries, Settled(metadata), form)
+	return WriteLate(ctx, path, entries, Settled(metadata), form, FileOptions{})
 }
 
-// WriteLate is [Write] with metadata of which a part becomes known while tensors are loaded.
-func WriteLate(ctx context.Context, path string, entries []Entry, metadata Metadata, form Form) error {
+// WriteLate is [Write] with metadata of which a part becomes known while tensors are loaded. The size in the options is not looked at.
+func WriteLate(ctx context.Context, path string, entries []Entry, metadata Metadata, form Form, opt FileOptions) error {
+	opt.Size = 0
 	form = form.At(path)
 	if err := form.spare(path); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
 	if form.write != nil {
-		return form.write(ctx, path, entries, metadata)
+		return form.write(ctx, path, entries, metadata, opt)
 	}
 	switch form.Format {
 	case FormatONNX:
 		return fmt.Errorf("checkpoint: writing %q: only an ONNX model can be written as one, since it has a graph", path)
 	case FormatSafetensors:
-		return writeSafetensors(ctx, path, entries, metadata)
+		return writeSafetensors(ctx, path, entries, metadata, opt)
 	case FormatTorch:
-		return writeTorch(ctx, path, entries, metadata, form.torch)
+		return writeTorch(ctx, path, entries, metadata, form.torch, opt)
 	case FormatNPZ:
-		return writeNPZ(ctx, path, entries, metadata)
+		return writeNPZ(ctx, path, entries, metadata, opt)
 	case FormatSharded:
-		return writeSharded(ctx, path, entries, metadata, form)
+		return writeSharded(ctx, path, entries, metadata, form, opt)
 	}
 	return fmt.Errorf("checkpoint: writing %q: unknown format %q", path, form.Format)
 }

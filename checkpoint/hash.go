@@ -26,12 +26,12 @@ func HashContext(ctx context.Context, paths ...string) (string, error) {
 }
 
 func hashFile(ctx context.Context, to io.Writer, path string) error {
-	f, size, err := openRegular(path)
+	f, info, err := openRegular(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	start := make([]byte, min(size, prefixSize+1))
+	start := make([]byte, min(info.Size(), prefixSize+1))
 	if err := readFull(f, start, 0); err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func hashFile(ctx context.Context, to io.Writer, path string) error {
 	if !isIndex(start) {
 		return nil
 	}
-	index, err := readIndex(source{name: path, file: f, size: size})
+	index, err := readIndex(opened(path, f, info))
 	if err != nil {
 		return nil // a text that only begins like an index
 	}

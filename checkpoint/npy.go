@@ -73,12 +73,12 @@ func readNpyHeader(r io.Reader, size int64) (*npyHeader, error) {
 // ReadNPY reads a file of numpy.save: one array, row-major and little-endian whatever it was. Its size is checked against the header before memory is
 // taken for it.
 func ReadNPY(path string) (*tensor.Tensor, error) {
-	f, size, err := openRegular(path)
+	f, info, err := openRegular(path)
 	if err != nil {
 		return nil, reading(path, err)
 	}
 	defer f.Close()
-	h, err := readNpyHeader(f, size)
+	h, err := readNpyHeader(f, info.Size())
 	if err != nil {
 		return nil, reading(path, err)
 	}

@@ -157,7 +157,7 @@ func readNpy(e *zip.File) (*tensor.Tensor, error) {
 }
 
 // writeNPZ writes what numpy.savez would, sorted by name.
-func writeNPZ(ctx context.Context, path string, entries []Entry, metadata Metadata) error {
+func writeNPZ(ctx context.Context, path string, entries []Entry, metadata Metadata, opt FileOptions) error {
 	entries = slices.Clone(entries)
 	if err := checkEntries(entries, func(d tensor.DType) bool { return npyName(d) != "" }); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
@@ -170,7 +170,7 @@ func writeNPZ(ctx context.Context, path string, entries []Entry, metadata Metada
 	if comment.Len() > maxComment {
 		return fmt.Errorf("checkpoint: writing %q: metadata of %d bytes, but an npz has room for %d", path, comment.Len(), maxComment)
 	}
-	return WriteFile(path, func(w io.Writer) error {
+	return WriteFileWith(path, opt, func(w io.Writer) error {
 		z := newZipWriter(w)
 		for i := range entries {
 			if err := ctx.Err(); err != nil {

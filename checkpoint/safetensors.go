@@ -25,11 +25,11 @@ var (
 
 // OpenSafetensors opens a file, reads its header and checks all of it. The data is not read.
 func OpenSafetensors(path string) (*Safetensors, error) {
-	f, size, err := openRegular(path)
+	f, info, err := openRegular(path)
 	if err != nil {
 		return nil, reading(path, err)
 	}
-	s, err := openSafetensors(source{name: path, file: f, size: size, closer: f})
+	s, err := openSafetensors(opened(path, f, info))
 	if err != nil {
 		f.Close()
 		return nil, reading(path, err)

@@ -27,6 +27,7 @@ const (
 // shardedFile is an index and its shards, all open.
 type shardedFile struct {
 	name     string
+	list     source // the index, which is read and closed
 	shards   []*Safetensors
 	names    []string // of the shards' files, sorted
 	index    map[string]int
@@ -120,7 +121,7 @@ func openSharded(src source) (*shardedFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &shardedFile{name: src.name, names: x.files(), index: map[string]int{}, metadata: x.metadata}
+	f := &shardedFile{name: src.name, list: src, names: x.files(), index: map[string]int{}, metadata: x.metadata}
 	if len(f.names) > maxShards {
 		return nil, malformed("index of %d shards is over the limit of %d", len(f.names), maxShards)
 	}
@@ -158,11 +159,11 @@ func (f *shardedFile) open(x *shardIndex) error {
 }
 
 func openShard(path string) (*Safetensors, error) {
-	file, size, err := openRegular(path)
+	file, info, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSafetensors(source{name: path, file: file, size: size, closer: file})
+	s, err := openSafetensors(opened(path, file, info))
 	if err != nil {
 		file.Close()
 	}
@@ -229,6 +230,19 @@ func (f *shardedFile) Close() error {
 	return nil
 }
 
+// Unchanged returns an error if the index or a shard has been changed since it was opened, as [Safetensors.Unchanged] does.
+func (f *shardedFile) Unchanged() error {
+	if err := f.list.Unchanged(); err != nil {
+		return err
+	}
+	for _, s := range f.shards {
+		if err := s.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *shardedFile) closeShards() error {
 	var errs []error
 	for _, s := range f.shards {
@@ -238,7 +252,7 @@ func (f *shardedFile) closeShards() error {
 }
 
 // writeSharded writes shards beside the index, and the index last. All are whole under temporary names before the first takes its own.
-func writeSharded(ctx context.Context, path string, entries []Entry, metadata Metadata, form Form) error {
+func writeSharded(ctx context.Context, path string, entries []Entry, metadata Metadata, form Form, opt FileOptions) error {
 	parts, total, err := form.partition(entries)
 	if err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
@@ -247,11 +261,11 @@ func writeSharded(ctx context.Context, path string, entries []Entry, metadata Me
 	if err := form.spare(names...); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
-	set := &pendingSet{}
+	set := &pendingSet{opt: opt}
 	defer set.discard()
 	weights := map[string]string{}
 	for i, part := range parts {
-		f, err := prepareSafetensors(ctx, names[i], part, metadata)
+		f, err := prepareSafetensors(ctx, names[i], part, metadata, opt)
 		if err != nil {
 			return fmt.Errorf("checkpoint: writing %q: %w", names[i], err)
 		}
@@ -268,6 +282,7 @@ func writeSharded(ctx context.Context, path string, entries []Entry, metadata Me
 
 // pendingSet is shards and, last, their index, under temporary names.
 type pendingSet struct {
+	opt    FileOptions
 	shards []*pendingSafetensors
 	files  []*pendingFile
 }
@@ -287,7 +302,7 @@ func (s *pendingSet) addIndex(path string, weights map[string]string, metadata M
 	if err != nil {
 		return err
 	}
-	f, err := prepare(path, func(w io.Writer) error { _, err := w.Write(index); return err })
+	f, err := prepare(path, s.opt, func(w io.Writer) error { _, err := w.Write(index); return err })
 	if err == nil {
 		s.files = append(s.files, f)
 	}

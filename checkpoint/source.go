@@ -1,8 +1,13 @@
 package checkpoint
 
 import (
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"math"
+	"os"
+	"time"
 
 	"github.com/rebasin/rebasin/tensor"
 )
@@ -12,8 +17,39 @@ type source struct {
 	name   string // for messages
 	file   io.ReaderAt
 	size   int64
-	closer io.Closer // nil when the file is the caller's
-	swap   bool      // the elements are big-endian
+	closer io.Closer   // nil when the file is the caller's
+	swap   bool        // the elements are big-endian
+	was    fs.FileInfo // when it was opened; nil when the file is the caller's
+}
+
+// opened is a file that was opened by its path.
+func opened(path string, f *os.File, info fs.FileInfo) source {
+	return source{name: path, file: f, size: info.Size(), closer: f, was: info}
+}
+
+// Unchanged returns an error if the file has been written to, replaced or removed since it was opened, so that what was read may be of two contents, and
+// not what others read there now. It is told by the file's identity, size and time of modification. A file that is the caller's is not looked at.
+func (s *source) Unchanged() error {
+	if s.was == nil {
+		return nil
+	}
+	return Unchanged(s.name, s.was)
+}
+
+// Unchanged returns an error if a file is not what it was: another one, of another size, or modified at another time.
+func Unchanged(path string, was fs.FileInfo) error {
+	is, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return reading(path, fmt.Errorf("the file was changed while it was read: %w", cause(err)))
+	case !os.SameFile(was, is):
+		return reading(path, errors.New("the file was changed while it was read: another one has its name"))
+	case was.Size() != is.Size():
+		return reading(path, fmt.Errorf("the file was changed while it was read: it had %d bytes and has %d", was.Size(), is.Size()))
+	case !was.ModTime().Equal(is.ModTime()):
+		return reading(path, fmt.Errorf("the file was changed while it was read: it was written to at %s", is.ModTime().Format(time.DateTime)))
+	}
+	return nil
 }
 
 // Close closes the file if it is not the caller's.

@@ -20,7 +20,7 @@ const torchRoot = "archive/"
 // writeTorch writes a zip that torch.load reads, with weights_only or without: version and byte order, one entry for each storage, and behind
 // them, when it is known which tensors share one, the pickle. The state dict is in the order that form says; what that does not know follows,
 // sorted by name.
-func writeTorch(ctx context.Context, path string, entries []Entry, metadata Metadata, form *torchForm) error {
+func writeTorch(ctx context.Context, path string, entries []Entry, metadata Metadata, form *torchForm, opt FileOptions) error {
 	if form == nil {
 		form = &torchForm{levels: []torchLevel{{ordered: true}}}
 	}
@@ -32,7 +32,7 @@ func writeTorch(ctx context.Context, path string, entries []Entry, metadata Meta
 	if err := appendStrings(new(bytes.Buffer), metadata.First); err != nil {
 		return fmt.Errorf("checkpoint: writing %q: %w", path, err)
 	}
-	return WriteFile(path, func(w io.Writer) error {
+	return WriteFileWith(path, opt, func(w io.Writer) error {
 		t := torchWriter{zip: newZipWriter(w), form: form, stored: map[string]string{}, ties: map[tied]string{}}
 		if err := t.all(ctx, entries); err != nil {
 			return err

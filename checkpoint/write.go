@@ -23,12 +23,12 @@ import (
 // Everything but the data is checked before a file is made: names must be distinct, valid UTF-8 and not "__metadata__". The context is looked
 // at before each tensor and before the file takes its name.
 func WriteSafetensors(ctx context.Context, path string, entries []Entry, metadata map[string]string) error {
-	return writeSafetensors(ctx, path, entries, Settled(metadata))
+	return writeSafetensors(ctx, path, entries, Settled(metadata), FileOptions{})
 }
 
-func writeSafetensors(ctx context.Context, path string, entries []Entry, metadata Metadata) error {
+func writeSafetensors(ctx context.Context, path string, entries []Entry, metadata Metadata, opt FileOptions) error {
 	err := func() error {
-		f, err := prepareSafetensors(ctx, path, entries, metadata)
+		f, err := prepareSafetensors(ctx, path, entries, metadata, opt)
 		if err != nil {
 			return err
 		}
@@ -55,19 +55,30 @@ type pendingSafetensors struct {
 }
 
 // prepareSafetensors checks everything but the data of a file before it writes it.
-func prepareSafetensors(ctx context.Context, path string, entries []Entry, metadata Metadata) (*pendingSafetensors, error) {
+func prepareSafetensors(ctx context.Context, path string, entries []Entry, metadata Metadata, opt FileOptions) (*pendingSafetensors, error) {
 	entries = slices.Clone(entries)
 	head, err := buildHeader(entries, metadata.First)
 	if err != nil {
 		return nil, err
 	}
-	f, err := prepare(path, func(w io.Writer) error {
+	opt.Size = int64(len(head)) + dataSize(entries)
+	f, err := prepare(path, opt, func(w io.Writer) error {
 		if _, err := w.Write(head); err != nil {
 			return err
 		}
 		return writeData(ctx, w, entries)
 	})
 	return &pendingSafetensors{f, entries, len(head)}, err
+}
+
+// dataSize is the bytes of entries that were checked.
+func dataSize(entries []Entry) (sum int64) {
+	for _, e := range entries {
+		if n, err := e.DType.Bytes(e.Shape); err == nil {
+			sum += int64(n)
+		}
+	}
+	return sum
 }
 
 // settle writes the metadata that has become known.

@@ -292,6 +292,33 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+// Whatever the options say, the content is what was written, and what was there before stays until all of it is.
+func TestWriteFileWith(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789"), 300_000)
+	for _, opt := range []checkpoint.FileOptions{
+		{NoSync: true}, {Size: 3_000_000}, {Size: 3_000_000, NoSync: true}, {Size: 2_000_000}, {Size: 9_000_000}, {Size: 1},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out")
+		broken := errors.New("broken")
+		if err := checkpoint.WriteFileWith(path, opt, func(w io.Writer) error { return errors.Join(hello(w), broken) }); !errors.Is(err, broken) {
+			t.Errorf("%+v: error %v", opt, err)
+		}
+		if left := contents(t, dir); len(left) != 0 {
+			t.Errorf("%+v: a write that failed has left %v", opt, left)
+		}
+		for range 2 {
+			err := checkpoint.WriteFileWith(path, opt, func(w io.Writer) error { _, err := w.Write(content); return err })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
+				t.Errorf("%+v: %d bytes of %d, error %v", opt, len(got), len(content), err)
+			}
+		}
+	}
+}
+
 // Until it is whole, nobody sees the file under its name.
 func TestWriteFileAppearsWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")

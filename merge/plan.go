@@ -59,6 +59,8 @@ type Plan struct {
 	Form checkpoint.Form
 	// Threads combine parts of a tensor at a time; 0 means GOMAXPROCS. The bytes written are the same for any number.
 	Threads int
+	// NoSync has the output take its name when the system has it, which need not be the disk: see [checkpoint.FileOptions].
+	NoSync bool
 	// Bytes is the size of the output's data.
 	Bytes int64
 }
@@ -218,6 +220,11 @@ func (p *Plan) wholeMemory(s Step, size int64) int64 {
 
 // Entries are the plan's tensors ready to be written, each computed when it is asked for. Progress, which may be nil, hears of each.
 func (p *Plan) Entries(progress func(done, total int)) []checkpoint.Entry {
+	return p.entries(context.Background(), progress)
+}
+
+// entries are Entries of which the context ends even what is under way in parts.
+func (p *Plan) entries(ctx context.Context, progress func(done, total int)) []checkpoint.Entry {
 	entries := make([]checkpoint.Entry, len(p.Tensors))
 	done := 0
 	for i, s := range p.Tensors {
@@ -231,7 +238,7 @@ func (p *Plan) Entries(progress func(done, total int)) []checkpoint.Entry {
 		}}
 		if p.streams(s) {
 			entries[i].Stream = func(w io.Writer) error {
-				err := p.stream(s, w)
+				err := p.stream(ctx, s, w)
 				done++
 				if progress != nil {
 					progress(done, len(p.Tensors))
@@ -275,7 +282,7 @@ func (p *Plan) load(name string) (*tensor.Tensor, error) {
 // Execute writes the merged model in the plan's form, atomically: it appears whole or not at all. Tensors are loaded one after the other, or, where
 // sources and form allow it, read, combined and written in parts. A value that is not finite is a *[NotFiniteError].
 func (p *Plan) Execute(ctx context.Context, path string, metadata checkpoint.Metadata, progress func(done, total int)) error {
-	return checkpoint.WriteLate(ctx, path, p.Entries(progress), metadata, p.Form)
+	return checkpoint.WriteLate(ctx, path, p.entries(ctx, progress), metadata, p.Form, checkpoint.FileOptions{NoSync: p.NoSync})
 }
 
 // Params computes the merged tensors in memory, for measuring before writing. Tensors that are copied are a's, or at the ends of the way b's, own.

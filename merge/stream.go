@@ -1,12 +1,14 @@
 package merge
 
 import (
+	"context"
 	"errors"
 	"io"
 	"runtime"
 	"sync"
 
 	"github.com/rebasin/rebasin/checkpoint"
+	"github.com/rebasin/rebasin/internal/kernel"
 	"github.com/rebasin/rebasin/tensor"
 )
 
@@ -51,9 +53,9 @@ func (p *Plan) workers(parts int) int {
 
 func partsOf(size int64) int { return int((size + partBytes - 1) / partBytes) }
 
-// stream merges one tensor part by part into w.
-func (p *Plan) stream(s Step, w io.Writer) (err error) {
-	st := &stream{plan: p, step: s}
+// stream merges one tensor part by part into w, until the context ends it.
+func (p *Plan) stream(ctx context.Context, s Step, w io.Writer) (err error) {
+	st := &stream{ctx: ctx, plan: p, step: s}
 	for i := range p.Sources {
 		section, err := p.Sources[i].OpenSection(s.Name)
 		if err != nil {
@@ -83,6 +85,7 @@ func (p *Plan) writeWhole(s Step, w io.Writer) error {
 
 // stream is one tensor under way: workers combine parts, of which one after the other is written in their order.
 type stream struct {
+	ctx    context.Context
 	plan   *Plan
 	step   Step
 	inputs [2]checkpoint.Section
@@ -182,6 +185,9 @@ func (k *worker) work(s *stream, first, stride, parts int, quit <-chan struct{})
 
 // combine reads a part of both inputs, checks that all values are finite, and returns the part of the result.
 func (k *worker) combine(s *stream, part int) ([]byte, error) {
+	if err := s.ctx.Err(); err != nil {
+		return nil, err
+	}
 	at := int64(part) * partBytes
 	n := int(min(partBytes, s.bytes-at))
 	size := s.step.DType.Size()
@@ -195,16 +201,44 @@ func (k *worker) combine(s *stream, part int) ([]byte, error) {
 		if x[i], err = tensor.FromBytes(s.step.DType, tensor.Shape{n / size}, b); err != nil {
 			return nil, err
 		}
-		if e, found := x[i].NonFinite(); found {
-			return nil, &NotFiniteError{s.plan.Sources[i].Name, s.step.Name, int(at)/size + e}
-		}
 	}
-	switch lambda := s.plan.Weights[1]; lambda {
-	case 0:
-	case 1:
+	e, source, found := between(x[0], x[1], s.plan.Weights[1])
+	switch {
+	case found:
+		return nil, &NotFiniteError{s.plan.Sources[source].Name, s.step.Name, int(at)/size + e}
+	case s.plan.Weights[1] == 1:
 		return x[1].Bytes(), nil
-	default:
-		straight(x[0], x[0], x[1], lambda)
 	}
 	return x[0].Bytes(), nil
+}
+
+// between stores the point at lambda in a, unless it is b itself. If one of them has a value that is not finite, the first in a, or else in b, is returned.
+func between(a, b *tensor.Tensor, lambda float64) (element, source int, found bool) {
+	done := 0
+	if lambda != 0 && lambda != 1 {
+		if done = straightFinite(a, b, lambda); done == a.Len() {
+			return 0, 0, false
+		}
+	}
+	restA, restB := a.From(done), b.From(done)
+	for i, x := range []*tensor.Tensor{restA, restB} {
+		if e, found := x.NonFinite(); found {
+			return done + e, i, true
+		}
+	}
+	if lambda != 0 && lambda != 1 {
+		straight(restA, restA, restB, lambda)
+	}
+	return 0, 0, false
+}
+
+// straightFinite is straight into a, while values of half precision are finite, and returns for how many elements; for other dtypes for none.
+func straightFinite(a, b *tensor.Tensor, lambda float64) int {
+	switch a.DType() {
+	case tensor.F16:
+		return kernel.LerpF16(tensor.Halves(a), tensor.Halves(a), tensor.Halves(b), float32(lambda))
+	case tensor.BF16:
+		return kernel.LerpBF16(tensor.Halves(a), tensor.Halves(a), tensor.Halves(b), float32(lambda))
+	}
+	return 0
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rebasin/rebasin/checkpoint"
@@ -69,6 +71,124 @@ func TestStream(t *testing.T) {
 				}
 				if !bytes.Equal(got, first) {
 					t.Errorf("%v: %d threads write other bytes", d, threads)
+				}
+			}
+		}
+	}
+}
+
+// TestStreamNoSync: whether the disk is waited for changes no byte.
+func TestStreamNoSync(t *testing.T) {
+	a, b := streamed(t, tensor.BF16, 1), streamed(t, tensor.BF16, 2)
+	var written [2][]byte
+	for i := range written {
+		p := mustPlan(t, sectioned(t, "a", a), sectioned(t, "b", b), merge.Lerp, []float64{1, 1})
+		p.NoSync = i == 1
+		path := filepath.Join(t.TempDir(), "out.safetensors")
+		if err := p.Execute(context.Background(), path, checkpoint.Metadata{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if written[i], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(written[0], written[1]) {
+		t.Error("other bytes are written without sync")
+	}
+}
+
+// ending is a section that ends a context when its second part is read.
+type ending struct {
+	checkpoint.Section
+	cancel func()
+}
+
+func (s ending) ReadAt(p []byte, at int64) (int, error) {
+	if at > 0 {
+		s.cancel()
+	}
+	return s.Section.ReadAt(p, at)
+}
+
+// TestStreamCancelled: the context ends a tensor between its parts, for any number of threads.
+func TestStreamCancelled(t *testing.T) {
+	for _, threads := range []int{1, 3} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		large := tensor.New(tensor.F16, tensor.Shape{10 << 20})
+		read := 0
+		source := func(name string) merge.Source {
+			return merge.Source{
+				Name: name, Infos: []checkpoint.Info{{Name: "large", DType: tensor.F16, Shape: large.Shape()}},
+				Load: func(string) (*tensor.Tensor, error) { return large, nil },
+				OpenSection: func(string) (checkpoint.Section, error) {
+					return counting{ending{checkpoint.SectionOf(large), cancel}, &read, new(sync.Mutex)}, nil
+				},
+			}
+		}
+		p := mustPlan(t, source("a"), merge.Source{
+			Name: "b", Infos: source("b").Infos, Load: source("b").Load,
+			OpenSection: func(string) (checkpoint.Section, error) { return checkpoint.SectionOf(large), nil },
+		}, merge.Lerp, []float64{1, 1})
+		p.Threads = threads
+		folder := t.TempDir()
+		err := p.Execute(ctx, filepath.Join(folder, "out.safetensors"), checkpoint.Metadata{}, nil)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%d threads: error %v", threads, err)
+		}
+		if most := len(large.Bytes()) / 4; read > most {
+			t.Errorf("%d threads: %d bytes were read after the end, of %d", threads, read, len(large.Bytes()))
+		}
+		if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}
+}
+
+// counting counts what is read of a section.
+type counting struct {
+	checkpoint.Section
+	read *int
+	mu   *sync.Mutex
+}
+
+func (s counting) ReadAt(p []byte, at int64) (int, error) {
+	s.mu.Lock()
+	*s.read += len(p)
+	s.mu.Unlock()
+	return s.Section.ReadAt(p, at)
+}
+
+// TestStreamFirstNotFinite: of several values that are not finite the first is named, for any number of threads, and what of a part was merged already
+// is not taken for one.
+func TestStreamFirstNotFinite(t *testing.T) {
+	for _, d := range []tensor.DType{tensor.F16, tensor.BF16} {
+		wholeA, wholeB := streamed(t, d, 1), streamed(t, d, 2)
+		for _, threads := range []int{1, 2, 5} {
+			for _, c := range []struct {
+				a, b []int
+				want string
+			}{
+				{[]int{4567}, nil, `"a": tensor "large": element 4567 `},
+				{nil, []int{300_001, 300_002}, `"b": tensor "large": element 300001 `},
+				{[]int{5000}, []int{4000}, `"a": tensor "large": element 5000 `}, // of one part a's is named
+				{[]int{200_000}, []int{4000}, `"b": tensor "large": element 4000 `},
+			} {
+				a, b := maps.Clone(wholeA), maps.Clone(wholeB)
+				a["large"], b["large"] = a["large"].Clone(), b["large"].Clone()
+				for _, i := range c.a {
+					tensor.Halves(a["large"])[i] = 0xffff
+				}
+				for _, i := range c.b {
+					tensor.Halves(b["large"])[i] = 0x7fff
+				}
+				p := mustPlan(t, sectioned(t, "a", a), sectioned(t, "b", b), merge.Lerp, []float64{1, 1})
+				p.Threads = threads
+				err := p.Execute(context.Background(), filepath.Join(t.TempDir(), "out.safetensors"), checkpoint.Metadata{}, nil)
+				var bad *merge.NotFiniteError
+				if !errors.As(err, &bad) || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("%v, %d threads: error %v, want %s", d, threads, err, c.want)
 				}
 			}
 		}

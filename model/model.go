@@ -156,6 +156,14 @@ func (m *Model) OpenSection(name string) (checkpoint.Section, error) {
 	return nil, nil
 }
 
+// Unchanged returns an error if a file that the model is read from has been changed since it was opened, so that what was read need not be what is there.
+func (m *Model) Unchanged() error {
+	if r, ok := m.reader.(interface{ Unchanged() error }); ok {
+		return r.Unchanged()
+	}
+	return nil
+}
+
 // Params reads all tensors, once: callers share the map and the tensors, and change neither.
 func (m *Model) Params(ctx context.Context) (map[string]*tensor.Tensor, error) {
 	m.mu.Lock()

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,8 +63,8 @@ func (f *File) external(p *onnxpb.TensorProto, size int) (external, error) {
 
 // sizeOf is the size of a file of external data; each is looked at once.
 func (f *File) sizeOf(location string) (int64, error) {
-	if size, known := f.sizes[location]; known {
-		return size, nil
+	if info, known := f.data[location]; known {
+		return info.Size(), nil
 	}
 	var info fs.FileInfo
 	err := f.inFolder(location, func(root *os.Root, name string) (err error) {
@@ -76,7 +77,7 @@ func (f *File) sizeOf(location string) (int64, error) {
 	case !info.Mode().IsRegular():
 		return 0, malformed("external data %s is not a regular file", quote(location))
 	}
-	f.sizes[location] = info.Size()
+	f.data[location] = info
 	return info.Size(), nil
 }
 
@@ -127,10 +128,25 @@ func (f *File) readExternal(info checkpoint.Info, e external) (*tensor.Tensor, e
 	return readDense(file, info, e.at)
 }
 
+// Unchanged returns an error if the model or its external data has been changed since it was opened, as [checkpoint.Unchanged] tells it.
+func (f *File) Unchanged() error {
+	if f.was != nil {
+		if err := checkpoint.Unchanged(f.path, f.was); err != nil {
+			return err
+		}
+	}
+	for _, location := range slices.Sorted(maps.Keys(f.data)) {
+		if err := checkpoint.Unchanged(filepath.Join(f.folder, filepath.FromSlash(location)), f.data[location]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // DataFiles are the paths of the files of external data that the model reads, sorted.
 func (f *File) DataFiles() []string {
 	var paths []string
-	for location := range f.sizes {
+	for location := range f.data {
 		paths = append(paths, filepath.Join(f.folder, filepath.FromSlash(location)))
 	}
 	slices.Sort(paths)

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"maps"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +24,8 @@ type File struct {
 	layout       *layout
 	tensors      []initializer
 	index        map[string]int
-	sizes        map[string]int64 // of the files of external data
+	was          fs.FileInfo            // when it was opened; nil when the file is the caller's
+	data         map[string]fs.FileInfo // the files of external data
 
 	externalAttributes bool // a node's attribute lies in one of them
 
@@ -67,14 +68,14 @@ func Open(path string) (*File, error) {
 		file.Close()
 		return nil, err
 	}
-	f.closer = file
+	f.closer, f.was = file, info
 	return f, nil
 }
 
 // NewFile reads a model of size bytes that is already open or in memory. The path is for messages, and external data is looked for in its folder. The
 // file stays the caller's: it must not be closed before the last tensor is read, and Close leaves it open.
 func NewFile(path string, file io.ReaderAt, size int64) (*File, error) {
-	f := &File{path: path, folder: filepath.Dir(path), file: file, index: map[string]int{}, sizes: map[string]int64{}}
+	f := &File{path: path, folder: filepath.Dir(path), file: file, index: map[string]int{}, data: map[string]fs.FileInfo{}}
 	var err error
 	if f.model, f.layout, err = scan(file, size); err != nil {
 		return nil, reading(path, err)
@@ -117,7 +118,10 @@ func (f *File) readInitializers() error {
 
 // checkShared refuses files of external data that are smaller than what lies in them: small files could otherwise declare any amount of data.
 func (f *File) checkShared() error {
-	left := maps.Clone(f.sizes)
+	left := map[string]int64{}
+	for location, info := range f.data {
+		left[location] = info.Size()
+	}
 	for _, t := range f.tensors {
 		if t.external == nil {
 			continue

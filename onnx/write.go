@@ -38,18 +38,19 @@ const maxModel = math.MaxInt32
 // Files appear whole or not at all, the data before the model. Load of one entry is called after the other, in the order of the file, and one tensor at a
 // time is in memory. The bytes depend on the file, the entries and the metadata alone.
 func (f *File) Write(ctx context.Context, path string, entries []checkpoint.Entry, metadata map[string]string) error {
-	return f.WriteLate(ctx, path, entries, checkpoint.Settled(metadata))
+	return f.WriteLate(ctx, path, entries, checkpoint.Settled(metadata), checkpoint.FileOptions{})
 }
 
 // WriteLate is [File.Write] with metadata of which a part becomes known while tensors are loaded.
-func (f *File) WriteLate(ctx context.Context, path string, entries []checkpoint.Entry, metadata checkpoint.Metadata) error {
-	w := &writer{file: f, path: path, entries: make([]*checkpoint.Entry, len(f.tensors)), metadata: metadata}
+func (f *File) WriteLate(ctx context.Context, path string, entries []checkpoint.Entry, metadata checkpoint.Metadata, opt checkpoint.FileOptions) error {
+	w := &writer{file: f, path: path, entries: make([]*checkpoint.Entry, len(f.tensors)), metadata: metadata, opt: opt}
 	err := w.plan(entries)
 	if err != nil {
 		return writing(path, err)
 	}
 	_, absent := os.Lstat(path + DataSuffix)
-	if err := checkpoint.WriteFile(path, func(out io.Writer) error { return w.write(ctx, out) }); err != nil {
+	opt.Size = w.size
+	if err := checkpoint.WriteFileWith(path, opt, func(out io.Writer) error { return w.write(ctx, out) }); err != nil {
 		if w.placed && absent != nil {
 			os.Remove(path + DataSuffix)
 		}
@@ -75,10 +76,13 @@ type writer struct {
 	path     string
 	entries  []*checkpoint.Entry // by tensor; nil where the old values stay
 	metadata checkpoint.Metadata
+	opt      checkpoint.FileOptions
 	added    []string // the keys of metadata that stands at the end
 	edits    []edit   // in order
 	data     []outside
-	placed   bool // the external data
+	size     int64 // of the model
+	dataSize int64 // of the external data
+	placed   bool  // the external data
 }
 
 // outside is a tensor in external data.
@@ -113,6 +117,7 @@ func (w *writer) plan(entries []checkpoint.Entry) error {
 	if size > max(maxModel, w.file.layout.size) {
 		return fmt.Errorf("the model would have %d bytes, more than others can read", size)
 	}
+	w.size = size
 	return nil
 }
 
@@ -154,6 +159,7 @@ func (w *writer) planTensors() error {
 			}
 			w.data = append(w.data, outside{i, at})
 			at += size
+			w.dataSize = at
 		case w.entries[i] != nil && t.raw.number != 0:
 			w.planInline(i, size)
 		}
@@ -289,7 +295,9 @@ func (w *writer) finish(ctx context.Context) (end []byte, err error) {
 		}
 		return w.settled()
 	}
-	err = checkpoint.WriteFile(w.path+DataSuffix, func(out io.Writer) error {
+	opt := w.opt
+	opt.Size = w.dataSize
+	err = checkpoint.WriteFileWith(w.path+DataSuffix, opt, func(out io.Writer) error {
 		if err := w.writeData(ctx, out); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -201,6 +202,25 @@ func externalModel(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestUnchanged: a model, or a file of its external data, that was changed after it was opened is found out.
+func TestUnchanged(t *testing.T) {
+	path := externalModel(t)
+	for _, changed := range append(open(t, path).DataFiles(), path) {
+		path := externalModel(t)
+		f := open(t, path)
+		if err := f.Unchanged(); err != nil {
+			t.Errorf("error %v", err)
+		}
+		name := filepath.Join(filepath.Dir(path), filepath.Base(changed))
+		if err := os.Chtimes(name, time.Time{}, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Unchanged(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
 }
 
 // TestWriteExternal puts external data into one file beside the new model, also what does not change.

@@ -142,6 +142,16 @@ func (t *Tensor) Clone() *Tensor {
 	return c
 }
 
+// From returns the elements from index at on as one row, sharing t's memory. It panics when at is not within t, or when the elements there are not aligned to
+// eight bytes.
+func (t *Tensor) From(at int) *Tensor {
+	first := at * t.dtype.Size()
+	if at < 0 || at > t.len || first%8 != 0 {
+		panic(fmt.Sprintf("tensor: From: element %d of %v", at, t))
+	}
+	return &Tensor{dtype: t.dtype, shape: Shape{t.len - at}, len: t.len - at, data: t.data[first:]}
+}
+
 // Equal reports whether t and o have the same dtype, shape and bits. NaNs of the same bits are equal; zeros of different sign are not.
 func (t *Tensor) Equal(o *Tensor) bool {
 	return t.dtype == o.dtype && t.shape.Equal(o.shape) && bytes.Equal(t.data, o.data)

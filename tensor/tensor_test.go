@@ -314,3 +314,29 @@ func mustConvert(t *testing.T, x *tensor.Tensor, to tensor.DType) *tensor.Tensor
 	}
 	return y
 }
+
+// The rest of a tensor shares its memory.
+func TestFrom(t *testing.T) {
+	x := tensor.FromSlice(tensor.Shape{2, 3}, []float64{0, 1, 2, 3, 4, 5})
+	rest := x.From(4)
+	if rest.Len() != 2 || !rest.Shape().Equal(tensor.Shape{2}) || tensor.Of[float64](rest)[1] != 5 {
+		t.Errorf("the rest is %v: %v", rest, tensor.Of[float64](rest))
+	}
+	tensor.Of[float64](rest)[0] = 7
+	if tensor.Of[float64](x)[4] != 7 {
+		t.Error("the rest is a copy")
+	}
+	if x.From(6).Len() != 0 || x.From(0).Len() != 6 {
+		t.Error("the ends are wrong")
+	}
+	for _, at := range []int{-1, 7} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("From(%d) does not panic", at)
+				}
+			}()
+			x.From(at)
+		}()
+	}
+}

@@ -16,6 +16,7 @@ var unknownHash = strings.Repeat("0", 2*sha256.Size)
 
 // hashing is the SHA-256 of models, each of its files one after the other, under way while other work is done.
 type hashing struct {
+	models []*model.Model
 	group  sync.WaitGroup
 	cancel context.CancelFunc
 	sums   []string
@@ -25,18 +26,30 @@ type hashing struct {
 // newHashing begins to read the models' files. Either wait or stop ends it.
 func newHashing(ctx context.Context, models ...*model.Model) *hashing {
 	ctx, cancel := context.WithCancel(ctx)
-	h := &hashing{cancel: cancel, sums: make([]string, len(models)), errs: make([]error, len(models))}
+	h := &hashing{models: models, cancel: cancel, sums: make([]string, len(models)), errs: make([]error, len(models))}
 	for i, m := range models {
 		h.group.Go(func() { h.sums[i], h.errs[i] = checkpoint.HashContext(ctx, m.Files()...) })
 	}
 	return h
 }
 
-// wait returns the hashes.
+// noHashing is of models whose hashes nobody wants: it waits for nothing, and returns none.
+func noHashing(models ...*model.Model) *hashing { return &hashing{models: models, cancel: func() {}} }
+
+// wait returns the hashes, once all has been read that is going to be. An error says that a file has been changed since its model was opened: then the
+// hash could be that of other content than was read.
 func (h *hashing) wait() ([]string, error) {
 	h.group.Wait()
 	h.cancel()
-	return h.sums, errors.Join(h.errs...)
+	if err := errors.Join(h.errs...); err != nil {
+		return nil, err
+	}
+	for _, m := range h.models {
+		if err := m.Unchanged(); err != nil {
+			return nil, err
+		}
+	}
+	return h.sums, nil
 }
 
 // stop ends what is not done.

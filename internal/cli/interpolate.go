@@ -264,7 +264,7 @@ func (a *app) ownCurve(ctx context.Context, f *interpolateFlags, models modelSet
 	if err != nil {
 		return err
 	}
-	plan.Form = ma.Form()
+	plan.Form, plan.NoSync = ma.Form(), true // of files that are measured and removed
 	var points []measuredPoint
 	for i, lambda := range landscape.Lambdas(f.points) {
 		plan.SetLambda(lambda)

@@ -26,6 +26,7 @@ type mergeFlags struct {
 	weightTexts    []string
 	weights        []float64
 	search, dryRun bool
+	writing        writeFlags
 }
 
 func (a *app) merge() *cobra.Command {
@@ -44,7 +45,11 @@ the other ways align every model with the first.
 --search-lambda looks for the best place on the way from A to B by the loss on
 training data, or by --eval-command, your own evaluation in any framework. --repair gives the channels of the merged network the statistics
 that averaging took from them: reset computes the running ones of
-BatchNormalization anew, rescale and repair match all channels to A and B.`,
+BatchNormalization anew, rescale and repair match all channels to A and B.
+
+The output names its inputs by their SHA-256, and is on the disk when the command
+ends. Of large models both take longer than the merging itself: --no-hash and
+--no-sync do without.`,
 		Example: `  rebasin merge a.safetensors b.safetensors -o merged.safetensors
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --align ste --data mnist
   rebasin merge a.safetensors b.safetensors -o merged.safetensors --search-lambda --data mnist
@@ -70,6 +75,7 @@ BatchNormalization anew, rescale and repair match all channels to A and B.`,
 	s.BoolVar(&f.search, "search-lambda", false, "choose the weights of two models by the loss on the training part of --data, or by --eval-command")
 	s.BoolVar(&f.dryRun, "dry-run", false, "print the plan and do nothing")
 	s.StringVarP(&f.output, "output", "o", "", "`FILE` to write")
+	f.writing.register(c)
 	choices(c, "align", slices.Concat(matchMethods, jointMethods, []string{notAligned})...)
 	choices(c, "method", string(merge.Lerp), string(merge.Slerp))
 	return c
@@ -207,7 +213,7 @@ func (a *app) runMerge(ctx context.Context, f *mergeFlags, paths []string) error
 	if err != nil {
 		return err
 	}
-	sums := newHashing(ctx, r.models()...)
+	sums := f.writing.hash(ctx, r.models()...)
 	defer sums.stop()
 	meta, err := f.metadata(plan, r, sums)
 	if err != nil {
@@ -233,13 +239,13 @@ func (f *mergeFlags) newPlan(r *matching, threads int) (*merge.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan.Form, plan.Threads = form, threads
+	plan.Form, plan.Threads, plan.NoSync = form, threads, f.writing.noSync
 	return plan, nil
 }
 
 // metadata is that of the output, in which the hashes of the inputs are filled in when they are known.
 func (f *mergeFlags) metadata(plan *merge.Plan, r *matching, sums *hashing) (checkpoint.Metadata, error) {
-	first, err := f.metadataWith(plan, r, slices.Repeat([]string{unknownHash}, len(plan.Sources)))
+	first, err := f.metadataWith(plan, r, slices.Repeat([]string{unknownHash}, len(sums.sums)))
 	return checkpoint.Metadata{First: first, Late: func() (map[string]string, error) {
 		hashes, err := sums.wait()
 		if err != nil {
@@ -325,7 +331,7 @@ func (a *app) searchLambda(ctx context.Context, f *mergeFlags, plan *merge.Plan,
 
 // searchByCommand is searchLambda by the user's own evaluation of the files that would be written.
 func (a *app) searchByCommand(ctx context.Context, f *mergeFlags, plan *merge.Plan, r *matching, repairer *merge.Repairer) (*float64, error) {
-	sums := newHashing(ctx, r.models()...)
+	sums := f.writing.hash(ctx, r.models()...)
 	defer sums.stop()
 	done := 0
 	lambda, best, err := merge.SearchLambda(func(l float64) (float64, error) {
@@ -337,7 +343,9 @@ func (a *app) searchByCommand(ctx context.Context, f *mergeFlags, plan *merge.Pl
 		if err != nil {
 			return 0, err
 		}
-		m, err := f.own.measure(ctx, r.a.Path, func(path string) error { return plan.Execute(ctx, path, meta, nil) })
+		trial := *plan
+		trial.NoSync = true // it is measured and removed
+		m, err := f.own.measure(ctx, r.a.Path, func(path string) error { return trial.Execute(ctx, path, meta, nil) })
 		if err != nil {
 			return 0, err
 		}

@@ -37,12 +37,12 @@ func (a *app) planMerge(ctx context.Context, f *mergeFlags, paths []string) erro
 	if err != nil {
 		return err
 	}
-	hash, err := newHashing(ctx, models...).wait()
+	hash, err := f.writing.hash(ctx, models...).wait()
 	if err != nil {
 		return err
 	}
-	for i := range plan.Sources {
-		plan.Sources[i].Hash = hash[i]
+	for i, h := range hash {
+		plan.Sources[i].Hash = h
 	}
 	cost, err := foreseeMerge(plan, f.output, r.sym, f.method)
 	if err != nil {
@@ -188,10 +188,13 @@ func newPlanJSON(f *mergeFlags, p *merge.Plan, cost mergeCost) planJSON {
 	out := planJSON{
 		DryRun: true, Output: f.output, Align: f.method, Method: f.combine,
 		Weights: p.Weights, Bytes: p.Bytes, Memory: cost.memory, Seconds: cost.merge, AlignSeconds: cost.align,
-		Repair: f.repair.method, Augment: f.repair.augment, RepairPasses: cost.repairs,
+		Hashes: []string{}, Repair: f.repair.method, Augment: f.repair.augment, RepairPasses: cost.repairs,
 	}
 	for _, s := range p.Sources {
-		out.Inputs, out.Hashes = append(out.Inputs, s.Name), append(out.Hashes, s.Hash)
+		out.Inputs = append(out.Inputs, s.Name)
+		if s.Hash != "" {
+			out.Hashes = append(out.Hashes, s.Hash)
+		}
 	}
 	for _, t := range p.Tensors {
 		out.Tensors = append(out.Tensors, stepJSON{t.Name, t.DType.String(), t.Shape, t.Action})
@@ -201,7 +204,11 @@ func newPlanJSON(f *mergeFlags, p *merge.Plan, cost mergeCost) planJSON {
 
 func (a *app) printPlan(f *mergeFlags, p *merge.Plan, cost mergeCost) error {
 	for i, s := range p.Sources {
-		a.printf("%-7s %s  sha256 %s\n", letter(i), s.Name, s.Hash)
+		hash := ""
+		if s.Hash != "" {
+			hash = "  sha256 " + s.Hash
+		}
+		a.printf("%-7s %s%s\n", letter(i), s.Name, hash)
 	}
 	a.printf("align   %s\nmethod  %s, ", f.method, f.combine)
 	if f.search {

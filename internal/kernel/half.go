@@ -7,8 +7,10 @@ import "unsafe"
 type halves struct {
 	f16ToF32, bf16ToF32 func(dst []float32, src []uint16)
 	f32ToF16, f32ToBF16 func(dst []uint16, src []float32)
-	anyMasked16         func(x []uint16, mask uint16) bool
-	anyMasked32         func(x []uint32, mask uint32) bool
+	// lerpF16 and lerpBF16 store s*a + t*b and report whether all of a and b are finite; what is stored where they are not means nothing.
+	lerpF16, lerpBF16 func(s, t float32, dst, a, b []uint16) bool
+	anyMasked16       func(x []uint16, mask uint16) bool
+	anyMasked32       func(x []uint32, mask uint32) bool
 }
 
 // halfChunk is the number of elements that are looked at for infinities and NaN, and then converted, while they are in the first-level cache.
@@ -43,6 +45,31 @@ func F32ToF16(dst []uint16, src []float32) {
 func F32ToBF16(dst []uint16, src []float32) {
 	h := &current[float32]().halves
 	narrow("F32ToBF16", dst, src, h, h.f32ToBF16, f32ToBF16s)
+}
+
+// LerpF16 stores (1-t)*a + t*b of binary16, computed in float32 and rounded as by [F32ToF16], in dst, which may be a or b. It returns how many elements it
+// has done: all, or those before a run of at most a thousand elements in which one of a or b is infinite or NaN. There a and b are as they were.
+func LerpF16(dst, a, b []uint16, t float32) int {
+	return lerpHalves("LerpF16", dst, a, b, t, current[float32]().lerpF16)
+}
+
+// LerpBF16 is LerpF16 for the upper halves of float32.
+func LerpBF16(dst, a, b []uint16, t float32) int {
+	return lerpHalves("LerpBF16", dst, a, b, t, current[float32]().lerpBF16)
+}
+
+func lerpHalves(name string, dst, a, b []uint16, t float32, lerp func(s, t float32, dst, a, b []uint16) bool) int {
+	sameLength(name, len(dst), len(a), len(b))
+	out := make([]uint16, min(halfChunk, len(dst)))
+	for at := 0; at < len(dst); at += halfChunk {
+		end := min(at+halfChunk, len(dst))
+		out = out[:end-at]
+		if !lerp(1-t, t, out, a[at:end], b[at:end]) {
+			return at
+		}
+		copy(dst[at:], out)
+	}
+	return len(dst)
 }
 
 func widen(name string, dst []float32, src []uint16, mask uint16, h *halves, fast, whole func(dst []float32, src []uint16)) {

@@ -10,10 +10,12 @@ func halvesAVX2() halves {
 	h := halves{
 		f16ToF32: f16ToF32s, bf16ToF32: widenBlocks(bf16ToF32AVX2, bf16ToF32s),
 		f32ToF16: f32ToF16s, f32ToBF16: narrowBlocks(f32ToBF16AVX2, f32ToBF16s),
+		lerpF16: lerpF16s, lerpBF16: lerpHalfBlocks(lerpBF16AVX2, maskBF16, lerpBF16s),
 		anyMasked16: maskedBlocks(32, anyMasked16AVX2), anyMasked32: maskedBlocks(16, anyMasked32AVX2),
 	}
 	if cpu.X86.HasF16C {
 		h.f16ToF32, h.f32ToF16 = widenBlocks(f16ToF32AVX2, f16ToF32s), narrowBlocks(f32ToF16AVX2, f32ToF16s)
+		h.lerpF16 = lerpHalfBlocks(lerpF16AVX2, maskF16, lerpF16s)
 	}
 	return h
 }
@@ -31,6 +33,14 @@ func narrowBlocks(head, tail func(dst []uint16, src []float32)) func(dst []uint1
 		n := blocks(len(src))
 		head(dst[:n], src[:n])
 		tail(dst[n:], src[n:])
+	}
+}
+
+func lerpHalfBlocks(head func(s, t float32, dst, a, b []uint16, mask uint16) bool, mask uint16, tail func(s, t float32, dst, a, b []uint16) bool) func(s, t float32, dst, a, b []uint16) bool {
+	return func(s, t float32, dst, a, b []uint16) bool {
+		n := blocks(len(dst))
+		finite := head(s, t, dst[:n], a[:n], b[:n], mask)
+		return tail(s, t, dst[n:], a[n:], b[n:]) && finite
 	}
 }
 

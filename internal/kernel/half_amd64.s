@@ -112,6 +112,116 @@ done:
 	VZEROUPPER
 	RET
 
+// func lerpF16AVX2(s float32, t float32, dst []uint16, a []uint16, b []uint16, mask uint16) bool
+// Requires: AVX, AVX2, F16C
+TEXT ·lerpF16AVX2(SB), NOSPLIT, $0-89
+	VBROADCASTSS s+0(FP), Y0
+	VBROADCASTSS t+4(FP), Y1
+	VPBROADCASTW mask+80(FP), Y2
+	MOVQ         dst_base+8(FP), AX
+	MOVQ         a_base+32(FP), CX
+	MOVQ         b_base+56(FP), DX
+	MOVQ         dst_len+16(FP), BX
+	VPXOR        Y3, Y3, Y3
+	SHRQ         $0x04, BX
+	JZ           done
+
+loop:
+	VPAND     (CX), Y2, Y4
+	VPCMPEQW  Y4, Y2, Y4
+	VPOR      Y4, Y3, Y3
+	VPAND     (DX), Y2, Y4
+	VPCMPEQW  Y4, Y2, Y4
+	VPOR      Y4, Y3, Y3
+	VCVTPH2PS (CX), Y4
+	VCVTPH2PS (DX), Y5
+	VMULPS    Y0, Y4, Y4
+	VMULPS    Y1, Y5, Y5
+	VADDPS    Y5, Y4, Y4
+	VCVTPH2PS 16(CX), Y5
+	VCVTPH2PS 16(DX), Y6
+	VMULPS    Y0, Y5, Y5
+	VMULPS    Y1, Y6, Y6
+	VADDPS    Y6, Y5, Y5
+	VCVTPS2PH $0x00, Y4, (AX)
+	VCVTPS2PH $0x00, Y5, 16(AX)
+	ADDQ      $+32, AX
+	ADDQ      $+32, CX
+	ADDQ      $+32, DX
+	DECQ      BX
+	JNZ       loop
+
+done:
+	VPTEST Y3, Y3
+	SETEQ  AL
+	MOVB   AL, ret+88(FP)
+	VZEROUPPER
+	RET
+
+// func lerpBF16AVX2(s float32, t float32, dst []uint16, a []uint16, b []uint16, mask uint16) bool
+// Requires: AVX, AVX2
+TEXT ·lerpBF16AVX2(SB), NOSPLIT, $0-89
+	VBROADCASTSS s+0(FP), Y0
+	VBROADCASTSS t+4(FP), Y1
+	VPBROADCASTW mask+80(FP), Y2
+	MOVQ         dst_base+8(FP), AX
+	MOVQ         a_base+32(FP), CX
+	MOVQ         b_base+56(FP), DX
+	MOVQ         dst_len+16(FP), BX
+	VPXOR        Y3, Y3, Y3
+	VPCMPEQD     Y4, Y4, Y4
+	VPSRLD       $0x11, Y4, Y5
+	VPSRLD       $0x1f, Y4, Y4
+	SHRQ         $0x04, BX
+	JZ           done
+
+loop:
+	VPAND     (CX), Y2, Y6
+	VPCMPEQW  Y6, Y2, Y6
+	VPOR      Y6, Y3, Y3
+	VPAND     (DX), Y2, Y6
+	VPCMPEQW  Y6, Y2, Y6
+	VPOR      Y6, Y3, Y3
+	VPMOVZXWD (CX), Y6
+	VPSLLD    $0x10, Y6, Y6
+	VPMOVZXWD (DX), Y7
+	VPSLLD    $0x10, Y7, Y7
+	VMULPS    Y0, Y6, Y6
+	VMULPS    Y1, Y7, Y7
+	VADDPS    Y7, Y6, Y6
+	VPMOVZXWD 16(CX), Y7
+	VPSLLD    $0x10, Y7, Y7
+	VPMOVZXWD 16(DX), Y8
+	VPSLLD    $0x10, Y8, Y8
+	VMULPS    Y0, Y7, Y7
+	VMULPS    Y1, Y8, Y8
+	VADDPS    Y8, Y7, Y7
+	VPSRLD    $0x10, Y6, Y8
+	VPAND     Y4, Y8, Y8
+	VPADDD    Y5, Y6, Y6
+	VPADDD    Y8, Y6, Y6
+	VPSRLD    $0x10, Y6, Y6
+	VPSRLD    $0x10, Y7, Y8
+	VPAND     Y4, Y8, Y8
+	VPADDD    Y5, Y7, Y7
+	VPADDD    Y8, Y7, Y7
+	VPSRLD    $0x10, Y7, Y7
+	VPACKUSDW Y7, Y6, Y6
+	VPERMQ    $0xd8, Y6, Y6
+	VMOVDQU   Y6, (AX)
+	ADDQ      $+32, AX
+	ADDQ      $+32, CX
+	ADDQ      $+32, DX
+	DECQ      BX
+	JNZ       loop
+
+done:
+	VPTEST Y3, Y3
+	SETEQ  AL
+	MOVB   AL, ret+88(FP)
+	VZEROUPPER
+	RET
+
 // func anyMasked16AVX2(x []uint16, mask uint16) bool
 // Requires: AVX, AVX2
 TEXT ·anyMasked16AVX2(SB), NOSPLIT, $0-33

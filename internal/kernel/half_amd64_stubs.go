@@ -24,6 +24,16 @@ func f32ToF16AVX2(dst []uint16, src []float32)
 //go:noescape
 func f32ToBF16AVX2(dst []uint16, src []float32)
 
+// lerpF16AVX2 stores s*a + t*b in dst, all of binary16, and reports whether no element of a and b has all bits of mask. The length of dst is a multiple of 16.
+//
+//go:noescape
+func lerpF16AVX2(s float32, t float32, dst []uint16, a []uint16, b []uint16, mask uint16) bool
+
+// lerpBF16AVX2 stores s*a + t*b in dst, all of the upper halves of binary32, and reports whether no element of a and b has all bits of mask. The length of dst is a multiple of 16.
+//
+//go:noescape
+func lerpBF16AVX2(s float32, t float32, dst []uint16, a []uint16, b []uint16, mask uint16) bool
+
 // anyMasked16AVX2 reports whether an element has all bits of mask. The length of x is a multiple of 32.
 //
 //go:noescape

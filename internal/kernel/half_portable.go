@@ -5,6 +5,7 @@ import "math"
 func portableHalves() halves {
 	return halves{
 		f16ToF32: f16ToF32s, bf16ToF32: bf16ToF32s, f32ToF16: f32ToF16s, f32ToBF16: f32ToBF16s,
+		lerpF16: lerpF16s, lerpBF16: lerpBF16s,
 		anyMasked16: anyMasked[uint16], anyMasked32: anyMasked[uint32],
 	}
 }
@@ -44,6 +45,29 @@ func f32ToBF16s(dst []uint16, src []float32) {
 	for i, x := range src {
 		dst[i] = f32ToBF16(x)
 	}
+}
+
+func lerpF16s(s, t float32, dst, a, b []uint16) bool {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		if a[i]&maskF16 == maskF16 || b[i]&maskF16 == maskF16 {
+			return false
+		}
+		dst[i] = f32ToF16(float32(s*f16ToF32(a[i])) + float32(t*f16ToF32(b[i])))
+	}
+	return true
+}
+
+func lerpBF16s(s, t float32, dst, a, b []uint16) bool {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		if a[i]&maskBF16 == maskBF16 || b[i]&maskBF16 == maskBF16 {
+			return false
+		}
+		x, y := math.Float32frombits(uint32(a[i])<<16), math.Float32frombits(uint32(b[i])<<16)
+		dst[i] = f32ToBF16(float32(s*x) + float32(t*y))
+	}
+	return true
 }
 
 // f32ToBF16 rounds to nearest, ties to even.

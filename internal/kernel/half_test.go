@@ -108,6 +108,68 @@ func TestHalvesRound(t *testing.T) {
 	}
 }
 
+// Between two vectors of halves: to the bytes of converting, Lerp and rounding, whatever the instruction set and the tail, and in place.
+func TestLerpHalves(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, c := range []struct {
+		name   string
+		of     func(*implementation[float32]) func(s, t float32, dst, a, b []uint16) bool
+		whole  func(dst, a, b []uint16, t float32) int
+		widen  func([]float32, []uint16)
+		narrow func([]uint16, []float32)
+		mask   uint16
+	}{
+		{"F16", func(o *implementation[float32]) func(s, t float32, dst, a, b []uint16) bool { return o.lerpF16 }, LerpF16, F16ToF32, F32ToF16, maskF16},
+		{"BF16", func(o *implementation[float32]) func(s, t float32, dst, a, b []uint16) bool { return o.lerpBF16 }, LerpBF16, BF16ToF32, F32ToBF16, maskBF16},
+	} {
+		finite := func(n int) []uint16 {
+			x := make([]uint16, n)
+			for i := range x {
+				for x[i] = c.mask; x[i]&c.mask == c.mask; {
+					x[i] = uint16(rng.Uint32())
+				}
+			}
+			return x
+		}
+		want := func(a, b []uint16, lambda float32) []uint16 {
+			x, y, out := make([]float32, len(a)), make([]float32, len(a)), make([]uint16, len(a))
+			c.widen(x, a)
+			c.widen(y, b)
+			Lerp(x, x, y, lambda)
+			c.narrow(out, x)
+			return out
+		}
+		for _, o := range offered() {
+			for _, n := range []int{0, 1, 15, 16, 17, 47, 64, 1000, 1 << 17} {
+				lambda := rng.Float32()
+				a, b, got := finite(n), finite(n), make([]uint16, n)
+				if !c.of(o)(1-lambda, lambda, got, a, b) || !slices.Equal(got, want(a, b, lambda)) {
+					t.Errorf("%s of %s: %d elements are not those of converting, Lerp and rounding", c.name, o.name, n)
+				}
+				for i := range min(n, 64) {
+					for _, x := range [][]uint16{a, b} {
+						was := x[i]
+						x[i] = c.mask | was
+						if c.of(o)(.5, .5, got, a, b) {
+							t.Fatalf("%s of %s: element %d of %d is not finite, and not found", c.name, o.name, i, n)
+						}
+						x[i] = was
+					}
+				}
+			}
+		}
+		const n, bad = 5000, 3001
+		a, b := finite(n), finite(n)
+		out := want(a, b, .25)
+		b[bad] = c.mask
+		left := slices.Clone(a)
+		done := c.whole(a, a, b, .25)
+		if done > bad || done < bad-halfChunk || !slices.Equal(a[:done], out[:done]) || !slices.Equal(a[done:], left[done:]) {
+			t.Errorf("%s: element %d is not finite, %d are said to be done, or not those", c.name, bad, done)
+		}
+	}
+}
+
 func TestAnyMasked(t *testing.T) {
 	for _, o := range offered() {
 		for n := range 150 {
@@ -134,6 +196,14 @@ func BenchmarkF16ToF32(b *testing.B) {
 	b.SetBytes(int64(6 * len(src)))
 	for b.Loop() {
 		F16ToF32(dst, src)
+	}
+}
+
+func BenchmarkLerpF16(b *testing.B) {
+	x, y, dst := make([]uint16, 1<<16), make([]uint16, 1<<16), make([]uint16, 1<<16)
+	b.SetBytes(int64(6 * len(x)))
+	for b.Loop() {
+		LerpF16(dst, x, y, .5)
 	}
 }
 

@@ -27,6 +27,8 @@ func writeHalf(g generator) {
 		g.VCVTPS2PH(operand.U8(0), r, dst)
 	})
 	g.roundBF16()
+	g.lerpF16()
+	g.lerpBF16()
 	g.anyMasked(16, func(x, y, z operand.Op) { g.VPCMPEQW(x, y, z) }, func(x, y operand.Op) { g.VPBROADCASTW(x, y) })
 	g.anyMasked(32, func(x, y, z operand.Op) { g.VPCMPEQD(x, y, z) }, func(x, y operand.Op) { g.VBROADCASTSS(x, y) })
 }
@@ -60,22 +62,115 @@ func (g generator) halfLoop(name, params, doc string, body func(dst, src operand
 	g.end()
 }
 
+// bfloatRounding is 1 and 0x7fff in every lane of 32 bits.
+type bfloatRounding struct{ one, half reg.VecVirtual }
+
+func (g generator) bfloatRounding() bfloatRounding {
+	r := bfloatRounding{g.YMM(), g.YMM()}
+	g.VPCMPEQD(r.one, r.one, r.one)
+	g.VPSRLD(operand.U8(17), r.one, r.half)
+	g.VPSRLD(operand.U8(31), r.one, r.one)
+	return r
+}
+
+// roundUpper rounds the elements of x to their upper halves, which it moves to the lower ones.
+func (g generator) roundUpper(r bfloatRounding, x reg.VecVirtual) {
+	odd := g.YMM()
+	g.VPSRLD(operand.U8(16), x, odd)
+	g.VPAND(r.one, odd, odd)
+	g.VPADDD(r.half, x, x)
+	g.VPADDD(odd, x, x)
+	g.VPSRLD(operand.U8(16), x, x)
+}
+
+// storeUpper stores the sixteen lower halves of low and high.
+func (g generator) storeUpper(low, high reg.VecVirtual, dst operand.Mem) {
+	g.VPACKUSDW(high, low, low) // within lanes: low0 high0 low1 high1
+	g.VPERMQ(operand.U8(0b11_01_10_00), low, low)
+	g.VMOVDQU(low, dst)
+}
+
+// lerpF16 writes the way between two vectors of binary16, with a look at every element for an exponent of ones.
+func (g generator) lerpF16() {
+	g.lerpHalves("lerpF16AVX2", "binary16", func(src operand.Mem) reg.VecVirtual {
+		x := g.YMM()
+		g.VCVTPH2PS(src, x)
+		return x
+	}, func(low, high reg.VecVirtual, dst operand.Mem) {
+		g.VCVTPS2PH(operand.U8(0), low, dst)
+		g.VCVTPS2PH(operand.U8(0), high, operand.Mem{Base: dst.Base, Disp: dst.Disp + block})
+	})
+}
+
+// lerpBF16 is lerpF16 for the upper halves of binary32.
+func (g generator) lerpBF16() {
+	var r bfloatRounding
+	g.lerpHalves("lerpBF16AVX2", "the upper halves of binary32", func(src operand.Mem) reg.VecVirtual {
+		x := g.YMM()
+		g.VPMOVZXWD(src, x)
+		g.VPSLLD(operand.U8(16), x, x)
+		return x
+	}, func(low, high reg.VecVirtual, dst operand.Mem) {
+		g.roundUpper(r, low)
+		g.roundUpper(r, high)
+		g.storeUpper(low, high, dst)
+	}, func() { r = g.bfloatRounding() })
+}
+
+// lerpHalves writes a loop that widens sixteen elements of a and of b, and rounds and stores what lies between.
+func (g generator) lerpHalves(name, format string, widen func(operand.Mem) reg.VecVirtual, store func(low, high reg.VecVirtual, dst operand.Mem), prepare ...func()) {
+	g.begin(name, "func(s, t float32, dst, a, b []uint16, mask uint16) bool", fmt.Sprintf("stores s*a + t*b in dst, all of %s, and reports whether "+
+		"no element of a and b has all bits of mask. The length of dst is a multiple of %d.", format, block))
+	s, t, mask := g.YMM(), g.YMM(), g.YMM()
+	g.VBROADCASTSS(g.address("s"), s)
+	g.VBROADCASTSS(g.address("t"), t)
+	g.VPBROADCASTW(g.address("mask"), mask)
+	dst := g.Load(g.Param("dst").Base(), g.GP64())
+	a := g.Load(g.Param("a").Base(), g.GP64())
+	b := g.Load(g.Param("b").Base(), g.GP64())
+	n := g.Load(g.Param("dst").Len(), g.GP64())
+	found := g.YMM()
+	g.VPXOR(found, found, found)
+	for _, f := range prepare {
+		f()
+	}
+	g.SHRQ(operand.U8(4), n)
+	g.JZ(operand.LabelRef("done"))
+	g.Label("loop")
+	for _, x := range []reg.Register{a, b} {
+		r := g.YMM()
+		g.VPAND(operand.Mem{Base: x}, mask, r)
+		g.VPCMPEQW(r, mask, r)
+		g.VPOR(r, found, found)
+	}
+	var out [2]reg.VecVirtual
+	for half := range out {
+		x, y := widen(operand.Mem{Base: a, Disp: block * half}), widen(operand.Mem{Base: b, Disp: block * half})
+		g.VMULPS(s, x, x)
+		g.VMULPS(t, y, y)
+		g.VADDPS(y, x, x)
+		out[half] = x
+	}
+	store(out[0], out[1], operand.Mem{Base: dst})
+	for _, x := range []reg.Register{dst, a, b} {
+		g.ADDQ(operand.I8(2*block), x)
+	}
+	g.DECQ(n)
+	g.JNZ(operand.LabelRef("loop"))
+	g.Label("done")
+	g.VPTEST(found, found)
+	result := g.GP8()
+	g.SETEQ(result)
+	g.Store(result, g.ReturnIndex(0))
+	g.end()
+}
+
 // roundBF16 adds half of the last place kept, less one where that is even, and keeps the upper half.
 func (g generator) roundBF16() {
-	one, half := g.YMM(), g.YMM()
-	prepare := func() {
-		g.VPCMPEQD(one, one, one)
-		g.VPSRLD(operand.U8(17), one, half) // 0x7fff
-		g.VPSRLD(operand.U8(31), one, one)
-	}
-	round := func(src operand.Mem) reg.VecVirtual {
-		x, odd := g.YMM(), g.YMM()
+	round := func(r bfloatRounding, src operand.Mem) reg.VecVirtual {
+		x := g.YMM()
 		g.VMOVDQU(src, x)
-		g.VPSRLD(operand.U8(16), x, odd)
-		g.VPAND(one, odd, odd)
-		g.VPADDD(half, x, x)
-		g.VPADDD(odd, x, x)
-		g.VPSRLD(operand.U8(16), x, x)
+		g.roundUpper(r, x)
 		return x
 	}
 	g.begin("f32ToBF16AVX2", "func(dst []uint16, src []float32)",
@@ -83,14 +178,12 @@ func (g generator) roundBF16() {
 	dst := g.Load(g.Param("dst").Base(), g.GP64())
 	src := g.Load(g.Param("src").Base(), g.GP64())
 	n := g.Load(g.Param("src").Len(), g.GP64())
-	prepare()
+	r := g.bfloatRounding()
 	g.SHRQ(operand.U8(4), n)
 	g.JZ(operand.LabelRef("done"))
 	g.Label("loop")
-	low, high := round(operand.Mem{Base: src}), round(operand.Mem{Base: src, Disp: 32})
-	g.VPACKUSDW(high, low, low) // within lanes: low0 high0 low1 high1
-	g.VPERMQ(operand.U8(0b11_01_10_00), low, low)
-	g.VMOVDQU(low, operand.Mem{Base: dst})
+	low, high := round(r, operand.Mem{Base: src}), round(r, operand.Mem{Base: src, Disp: 32})
+	g.storeUpper(low, high, operand.Mem{Base: dst})
 	g.ADDQ(operand.I8(2*block), dst)
 	g.ADDQ(operand.I8(4*block), src)
 	g.DECQ(n)
