@@ -181,6 +181,13 @@ func (m *modelFlags) openWith(ctx context.Context, open opener, apart bool, path
 
 func sameKind(a, b *model.Model) error {
 	if err := model.SameTensors(a, b); err != nil {
+		if (a.ONNX() == nil) != (b.ONNX() == nil) {
+			plain, exported := a, b
+			if a.ONNX() != nil {
+				plain, exported = b, a
+			}
+			return fmt.Errorf("%w; write the tensors into the graph first: rebasin convert %s FILE.onnx --graph %s", err, plain.Path, exported.Path)
+		}
 		return err
 	}
 	return model.SameNetwork(a, b)
