@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 )
 
@@ -183,7 +184,7 @@ func fill(f *os.File, opt FileOptions, write func(io.Writer) error) error {
 		return cause(err)
 	}
 	t := &temporary{f: f, noSync: opt.NoSync}
-	w := bufio.NewWriterSize(t, 1<<16)
+	w := &buffered{bufio.NewWriterSize(t, 1<<16), t}
 	if err := write(w); err != nil {
 		return err
 	}
@@ -199,20 +200,66 @@ func fill(f *os.File, opt FileOptions, write func(io.Writer) error) error {
 // temporary writes a temporary file, whose name it keeps out of errors. The system is asked to bring what has been written onto the disk while more
 // is made, so that the last sync of a large file finds little left to do.
 type temporary struct {
-	f              *os.File
-	noSync         bool
-	written, begun int64 // bytes written, and those of them that are on their way to the disk
+	f       *os.File
+	noSync  bool
+	written int64 // bytes that are written, or somebody's to write
+
+	mu            sync.Mutex
+	landed, begun int64 // bytes that are written, and those of them that are on their way to the disk
+}
+
+// buffered is what content is written to.
+type buffered struct {
+	*bufio.Writer
+	to *temporary
+}
+
+// Place implements [Placer].
+func (w *buffered) Place(n int64) (io.WriterAt, error) {
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	p := &placed{w.to, w.to.written, n}
+	w.to.written += n
+	return p, nil
+}
+
+// placed is a run of bytes of a temporary file.
+type placed struct {
+	to    *temporary
+	at, n int64
+}
+
+func (p *placed) WriteAt(b []byte, off int64) (int, error) {
+	if off < 0 || int64(len(b)) > p.n-off {
+		return 0, fmt.Errorf("%d bytes at %d do not fit into %d", len(b), off, p.n)
+	}
+	return p.to.writeAt(b, p.at+off)
 }
 
 // writeBehind is how many bytes are written before they are sent on their way.
 const writeBehind = 32 << 20
 
 func (t *temporary) Write(p []byte) (int, error) {
-	n, err := t.f.Write(p)
+	n, err := t.writeAt(p, t.written)
 	t.written += int64(n)
-	if ready := t.written - t.begun; ready >= writeBehind && !t.noSync {
-		beginWriting(t.f, t.begun, ready)
-		t.begun = t.written
+	return n, err
+}
+
+// writeAt may be called from several goroutines. As many bytes as have been written are about those at the beginning, since parts are written nearly in
+// their order; what is not is left to the last sync.
+func (t *temporary) writeAt(p []byte, at int64) (int, error) {
+	n, err := t.f.WriteAt(p, at)
+	t.mu.Lock()
+	t.landed += int64(n)
+	from, ready := t.begun, t.landed-t.begun
+	begin := ready >= writeBehind && !t.noSync
+	if begin {
+		t.begun = t.landed
+	}
+	t.mu.Unlock()
+	if begin {
+		beginWriting(t.f, from, ready)
 	}
 	return n, cause(err)
 }

@@ -35,8 +35,15 @@ type Entry struct {
 	Info
 	Load func() (*tensor.Tensor, error)
 	// Stream, where it is not nil, is called in place of Load by formats that need not hold the whole tensor. It writes the elements, row-major and
-	// little-endian.
+	// little-endian. The writer may be a [Placer].
 	Stream func(w io.Writer) error
+}
+
+// Placer is a writer of a file that can be written in any order and by several goroutines. Place makes the next n bytes the caller's, who writes all of
+// them, at offsets from 0 to n, before anything else is written. It returns [errors.ErrUnsupported] where only Write is possible.
+type Placer interface {
+	io.Writer
+	Place(n int64) (io.WriterAt, error)
 }
 
 // Section is the elements of a tensor in an open file, row-major and little-endian, which may be read in any order and from several goroutines. Close it

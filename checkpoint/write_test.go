@@ -3,14 +3,17 @@ package checkpoint_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -315,6 +318,53 @@ func TestWriteFileWith(t *testing.T) {
 			if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
 				t.Errorf("%+v: %d bytes of %d, error %v", opt, len(got), len(content), err)
 			}
+		}
+	}
+}
+
+// A run of bytes in the middle of a file is written from its end to its beginning, by several goroutines, and lies where it belongs.
+func TestPlace(t *testing.T) {
+	const part, parts = 1 << 20, 70 // more than is written before the disk is asked to begin
+	rng := rand.New(rand.NewPCG(7, 8))
+	middle := make([]byte, part*parts)
+	for i := 0; i < len(middle); i += 8 {
+		binary.LittleEndian.PutUint64(middle[i:], rng.Uint64())
+	}
+	want := slices.Concat([]byte("before"), middle, []byte("after"))
+	for _, opt := range []checkpoint.FileOptions{{}, {NoSync: true, Size: int64(len(want))}} {
+		path := filepath.Join(t.TempDir(), "out")
+		err := checkpoint.WriteFileWith(path, opt, func(w io.Writer) error {
+			if _, err := w.Write([]byte("before")); err != nil {
+				return err
+			}
+			to, err := w.(checkpoint.Placer).Place(int64(len(middle)))
+			if err != nil {
+				return err
+			}
+			for _, at := range []int64{-1, int64(len(middle)) - 1, math.MaxInt64} {
+				if n, err := to.WriteAt([]byte("xx"), at); n != 0 || err == nil {
+					t.Errorf("%d bytes are written at %d, error %v", n, at, err)
+				}
+			}
+			var group sync.WaitGroup
+			for k := range 2 {
+				group.Go(func() {
+					for i := parts - 1 - k; i >= 0; i -= 2 {
+						if _, err := to.WriteAt(middle[i*part:(i+1)*part], int64(i)*part); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			group.Wait()
+			_, err = w.Write([]byte("after"))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%+v: %d bytes, error %v; not what was written", opt, len(got), err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"archive/zip"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -29,6 +30,19 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
+}
+
+// Place implements [Placer], if the writer beneath does.
+func (c *countingWriter) Place(n int64) (io.WriterAt, error) {
+	p, ok := c.w.(Placer)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	to, err := p.Place(n)
+	if err == nil {
+		c.n += n
+	}
+	return to, err
 }
 
 const (

@@ -161,7 +161,7 @@ func TestMemoryOfParts(t *testing.T) {
 	p := mustPlan(t, sectioned(t, "a", a), sectioned(t, "b", b), merge.Lerp, half2)
 	const part = 1 << 18
 	large := int64(len(a["large"].Bytes()))
-	for threads, want := range map[int]int64{1: 2 * 2 * part, 2: 3 * 2 * part, 7: 6 * 2 * part} { // large has six parts
+	for threads, want := range map[int]int64{1: 2 * part, 2: 2 * 2 * part, 7: 6 * 2 * part} { // large has six parts
 		if p.Threads = threads; memoryOf(t, p, "m.safetensors") != want {
 			t.Errorf("%d threads: memory %d, want %d", threads, memoryOf(t, p, "m.safetensors"), want)
 		}

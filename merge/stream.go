@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/internal/kernel"
@@ -41,14 +42,13 @@ func (p *Plan) partsMemory(size int64) int64 {
 	return int64(p.workers(partsOf(size))) * 2 * min(size, partBytes)
 }
 
-// workers is how many merge a tensor of so many parts: one more than there are threads, so that all have something to do while the writer waits for the
-// next part.
+// workers is how many merge a tensor of so many parts.
 func (p *Plan) workers(parts int) int {
 	threads := p.Threads
 	if threads <= 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	return min(threads+1, parts)
+	return min(threads, parts)
 }
 
 func partsOf(size int64) int { return int((size + partBytes - 1) / partBytes) }
@@ -83,7 +83,7 @@ func (p *Plan) writeWhole(s Step, w io.Writer) error {
 	return err
 }
 
-// stream is one tensor under way: workers combine parts, of which one after the other is written in their order.
+// stream is one tensor under way.
 type stream struct {
 	ctx    context.Context
 	plan   *Plan
@@ -102,47 +102,61 @@ func (s *stream) close() error {
 	return errors.Join(errs...)
 }
 
-// worker has memory for one part, and does every so many parts.
+// worker has memory for one part.
 type worker struct {
 	memory [2]*tensor.Tensor // bytes of the inputs; the first becomes the result
-	done   chan result       // holds none: the part's memory is the writer's until it asks for the next one
-	again  chan struct{}
 }
 
-type result struct {
-	bytes []byte
-	err   error
-}
-
-// run has the workers merge. Whatever their number, the parts are the same, and the first part that fails is the one that is reported.
+// run merges by as many goroutines as there are threads where the parts can be written in any order. Whatever their number, the parts are the same.
 func (s *stream) run(w io.Writer) error {
 	parts := partsOf(s.bytes)
-	count := s.plan.workers(parts)
-	if count <= 1 {
-		return s.serial(parts, w)
-	}
-	var group sync.WaitGroup
-	quit := make(chan struct{})
-	defer group.Wait()
-	defer close(quit)
-	workers := make([]*worker, count)
-	for first := range workers {
-		k := s.newWorker()
-		workers[first] = k
-		group.Go(func() { k.work(s, first, count, parts, quit) })
-	}
-	for part := range parts {
-		k := workers[part%count]
-		r := <-k.done
-		if r.err != nil {
-			return r.err
+	if count := s.plan.workers(parts); count > 1 {
+		if p, ok := w.(checkpoint.Placer); ok {
+			to, err := p.Place(s.bytes)
+			if !errors.Is(err, errors.ErrUnsupported) {
+				if err == nil {
+					err = s.parallel(to, count, parts)
+				}
+				return err
+			}
 		}
-		if _, err := w.Write(r.bytes); err != nil {
-			return err
-		}
-		k.again <- struct{}{}
 	}
-	return nil
+	return s.serial(parts, w)
+}
+
+// parallel has workers take one part after the other. When one fails no other is begun, and those before it are finished, so that the first part that
+// fails is the one that is reported, whoever is quicker.
+func (s *stream) parallel(to io.WriterAt, count, parts int) error {
+	var (
+		group   sync.WaitGroup
+		next    atomic.Int64
+		mu      sync.Mutex
+		failed  = parts
+		failure error
+	)
+	for range count {
+		group.Go(func() {
+			k := s.newWorker()
+			for part := int(next.Add(1) - 1); part < parts; part = int(next.Add(1) - 1) {
+				bytes, err := k.combine(s, part)
+				if err == nil {
+					_, err = to.WriteAt(bytes, int64(part)*partBytes)
+				}
+				if err == nil {
+					continue
+				}
+				next.Store(int64(parts))
+				mu.Lock()
+				if part < failed {
+					failed, failure = part, err
+				}
+				mu.Unlock()
+				return
+			}
+		})
+	}
+	group.Wait()
+	return failure
 }
 
 func (s *stream) serial(parts int, w io.Writer) error {
@@ -160,27 +174,11 @@ func (s *stream) serial(parts int, w io.Writer) error {
 }
 
 func (s *stream) newWorker() *worker {
-	k := &worker{done: make(chan result), again: make(chan struct{}, 1)}
+	k := &worker{}
 	for i := range k.memory {
 		k.memory[i] = tensor.New(tensor.U8, tensor.Shape{int(min(s.bytes, partBytes))})
 	}
 	return k
-}
-
-func (k *worker) work(s *stream, first, stride, parts int, quit <-chan struct{}) {
-	for part := first; part < parts; part += stride {
-		bytes, err := k.combine(s, part)
-		select {
-		case k.done <- result{bytes, err}:
-		case <-quit:
-			return
-		}
-		select {
-		case <-k.again:
-		case <-quit:
-			return
-		}
-	}
 }
 
 // combine reads a part of both inputs, checks that all values are finite, and returns the part of the result.

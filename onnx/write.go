@@ -371,6 +371,19 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Place implements [checkpoint.Placer], if the writer beneath does.
+func (c *counter) Place(n int64) (io.WriterAt, error) {
+	p, ok := c.w.(checkpoint.Placer)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	to, err := p.Place(n)
+	if err == nil {
+		c.n += n
+	}
+	return to, err
+}
+
 func (w *writer) writeData(ctx context.Context, out io.Writer) error {
 	at := int64(0)
 	for _, d := range w.data {
