@@ -106,14 +106,16 @@ func writeData(ctx context.Context, w io.Writer, entries []Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := e.writeTo(w); err != nil {
+		if err := e.WriteElements(w); err != nil {
 			return ofTensor(e.Name, err)
 		}
 	}
 	return ctx.Err()
 }
 
-func (e *Entry) writeTo(w io.Writer) error {
+// WriteElements writes the elements, row-major and little-endian: streamed, or else of the tensor that is loaded. That they are what was declared is
+// checked; errors do not name the tensor.
+func (e *Entry) WriteElements(w io.Writer) error {
 	if e.Stream != nil {
 		return e.stream(w)
 	}

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,6 @@ import (
 
 	"github.com/rebasin/rebasin/checkpoint"
 	"github.com/rebasin/rebasin/onnx/internal/onnxpb"
-	"github.com/rebasin/rebasin/tensor"
 )
 
 // DataSuffix is what is added to the name of a model for the name of the file with its external data.
@@ -35,28 +35,42 @@ const maxModel = math.MaxInt32
 // model stand there again; those of external data, with all that is not written anew, go into one file beside path, of its name and [DataSuffix].
 // The metadata takes the place of the model's.
 //
-// Files appear whole or not at all, the data before the model. Load of one entry is called after the other, in the order of the file, and one tensor at a
-// time is in memory. The bytes depend on the file, the entries and the metadata alone.
+// Files appear whole or not at all, the data before the model. Where a model with data takes the place of another with data, the new model first reads its
+// data under a name of its own, and takes the lasting one when the old model is gone: whenever the process ends, the model that is there reads its own
+// data. Load of one entry is called after the other, in the order of the file, and one tensor at a time is in memory. The bytes depend on the file, the
+// entries and the metadata alone.
 func (f *File) Write(ctx context.Context, path string, entries []checkpoint.Entry, metadata map[string]string) error {
 	return f.WriteLate(ctx, path, entries, checkpoint.Settled(metadata), checkpoint.FileOptions{})
 }
 
 // WriteLate is [File.Write] with metadata of which a part becomes known while tensors are loaded.
 func (f *File) WriteLate(ctx context.Context, path string, entries []checkpoint.Entry, metadata checkpoint.Metadata, opt checkpoint.FileOptions) error {
-	w := &writer{file: f, path: path, entries: make([]*checkpoint.Entry, len(f.tensors)), metadata: metadata, opt: opt}
-	err := w.plan(entries)
-	if err != nil {
+	w := f.newWriter(path, path+DataSuffix, metadata, opt)
+	_, err := os.Lstat(w.data)
+	stray := err == nil
+	_, err = os.Lstat(path)
+	replacing := err == nil
+	if replacing {
+		w.data += "-" + rand.Text()
+	}
+	if err := w.plan(entries); err != nil {
 		return writing(path, err)
 	}
-	_, absent := os.Lstat(path + DataSuffix)
 	opt.Size = w.size
 	if err := checkpoint.WriteFileWith(path, opt, func(out io.Writer) error { return w.write(ctx, out) }); err != nil {
-		if w.placed && absent != nil {
-			os.Remove(path + DataSuffix)
+		if w.placed && (replacing || !stray) && !w.isRead() {
+			os.Remove(w.data)
 		}
 		return fmt.Errorf("onnx: %w", err)
 	}
+	if replacing && len(w.outside) > 0 {
+		return w.moveData()
+	}
 	return nil
+}
+
+func (f *File) newWriter(path, data string, metadata checkpoint.Metadata, opt checkpoint.FileOptions) *writer {
+	return &writer{file: f, path: path, data: data, entries: make([]*checkpoint.Entry, len(f.tensors)), metadata: metadata, opt: opt}
 }
 
 // edit puts something in the place of a run of bytes of the old file.
@@ -74,15 +88,17 @@ func (e edit) written() int64 { return int64(len(e.bytes)) + e.size }
 type writer struct {
 	file     *File
 	path     string
+	data     string              // the file of the external data
 	entries  []*checkpoint.Entry // by tensor; nil where the old values stay
 	metadata checkpoint.Metadata
 	opt      checkpoint.FileOptions
 	added    []string // the keys of metadata that stands at the end
 	edits    []edit   // in order
-	data     []outside
+	outside  []outside
 	size     int64 // of the model
 	dataSize int64 // of the external data
-	placed   bool  // the external data
+	moved    bool  // the external data is where it is to be already
+	placed   bool  // the external data was written
 }
 
 // outside is a tensor in external data.
@@ -157,14 +173,14 @@ func (w *writer) planTensors() error {
 			if err := w.relocate(i, at, size); err != nil {
 				return ofTensor(t.Name, err)
 			}
-			w.data = append(w.data, outside{i, at})
+			w.outside = append(w.outside, outside{i, at})
 			at += size
 			w.dataSize = at
 		case w.entries[i] != nil && t.raw.number != 0:
 			w.planInline(i, size)
 		}
 	}
-	if len(w.data) == 0 {
+	if len(w.outside) == 0 || w.moved {
 		return nil
 	}
 	for _, path := range w.file.DataFiles() {
@@ -200,7 +216,7 @@ func (w *writer) planInline(i int, size int64) {
 func (w *writer) relocate(i int, at, size int64) error {
 	p := proto.CloneOf(w.file.model.GetGraph().GetInitializer()[i])
 	p.ExternalData = []*onnxpb.StringStringEntryProto{
-		{Key: "location", Value: filepath.Base(w.path) + DataSuffix},
+		{Key: "location", Value: filepath.Base(w.data)},
 		{Key: "offset", Value: strconv.FormatInt(at, 10)},
 		{Key: "length", Value: strconv.FormatInt(size, 10)},
 	}
@@ -289,7 +305,7 @@ func (w *writer) write(ctx context.Context, out io.Writer) error {
 
 // finish writes the external data, if there is some, and returns the metadata at the end of the model.
 func (w *writer) finish(ctx context.Context) (end []byte, err error) {
-	if len(w.data) == 0 {
+	if len(w.outside) == 0 || w.moved {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -297,7 +313,7 @@ func (w *writer) finish(ctx context.Context) (end []byte, err error) {
 	}
 	opt := w.opt
 	opt.Size = w.dataSize
-	err = checkpoint.WriteFileWith(w.path+DataSuffix, opt, func(out io.Writer) error {
+	err = checkpoint.WriteFileWith(w.data, opt, func(out io.Writer) error {
 		if err := w.writeData(ctx, out); err != nil {
 			return err
 		}
@@ -326,67 +342,23 @@ func (w *writer) tensor(ctx context.Context, out io.Writer, i int) error {
 		return err
 	}
 	info := &w.file.tensors[i]
-	if e := w.entries[i]; e != nil && e.Stream != nil {
-		return w.stream(out, e)
-	}
-	load := func() (*tensor.Tensor, error) { return w.file.read(info) }
 	if e := w.entries[i]; e != nil {
-		load = e.Load
+		if err := e.WriteElements(out); err != nil {
+			return ofTensor(info.Name, err)
+		}
+		return nil
 	}
-	t, err := load()
-	switch {
-	case err != nil:
+	t, err := w.file.read(info)
+	if err != nil {
 		return ofTensor(info.Name, err)
-	case t == nil:
-		return ofTensor(info.Name, errors.New("nothing was loaded"))
-	case t.DType() != info.DType || !t.Shape().Equal(info.Shape):
-		return ofTensor(info.Name, fmt.Errorf("declared as %v%v, loaded as %v", info.DType, info.Shape, t))
 	}
 	_, err = out.Write(t.Bytes())
 	return err
 }
 
-// stream has the values of a tensor written, and checks how many bytes they are.
-func (w *writer) stream(out io.Writer, e *checkpoint.Entry) error {
-	want := int64(elements(e.Shape)) * int64(e.DType.Size())
-	count := &counter{w: out}
-	err := e.Stream(count)
-	if err == nil && count.n != want {
-		err = fmt.Errorf("%d bytes were written, not %d", count.n, want)
-	}
-	if err != nil {
-		return ofTensor(e.Name, err)
-	}
-	return nil
-}
-
-type counter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// Place implements [checkpoint.Placer], if the writer beneath does.
-func (c *counter) Place(n int64) (io.WriterAt, error) {
-	p, ok := c.w.(checkpoint.Placer)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	to, err := p.Place(n)
-	if err == nil {
-		c.n += n
-	}
-	return to, err
-}
-
 func (w *writer) writeData(ctx context.Context, out io.Writer) error {
 	at := int64(0)
-	for _, d := range w.data {
+	for _, d := range w.outside {
 		if _, err := out.Write(make([]byte, d.at-at)); err != nil {
 			return err
 		}

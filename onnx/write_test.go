@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -340,4 +341,92 @@ func TestWriteIsDeterministic(t *testing.T) {
 	if !bytes.Equal(models[0], models[1]) || !bytes.Equal(data[0], data[1]) {
 		t.Error("two files differ")
 	}
+}
+
+// TestWriteOver replaces a model and its data again and again. Whenever somebody looks, and so whenever the process might have been killed, the model that
+// is there reads its own data. In the end there is what would have been written into an empty folder.
+func TestWriteOver(t *testing.T) {
+	f := open(t, externalModel(t))
+	folder := t.TempDir()
+	path := filepath.Join(folder, "out.onnx")
+	write := func(path string, k int) {
+		t.Helper()
+		filled := func(_ string, x *tensor.Tensor) *tensor.Tensor {
+			if x.DType() != tensor.F32 {
+				return x
+			}
+			values := make([]float32, x.Len())
+			for i := range values {
+				values[i] = float32(k)
+			}
+			return tensor.FromSlice(x.Shape(), values)
+		}
+		if err := f.Write(t.Context(), path, entries(t, f, filled), map[string]string{"k": strconv.Itoa(k)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, 0)
+	const times = 30
+	done, looked := make(chan struct{}), make(chan string)
+	go func() {
+		defer close(looked)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if wrong := mismatch(path); wrong != "" {
+				looked <- wrong
+				return
+			}
+		}
+	}()
+	for k := range times {
+		write(path, k+1)
+	}
+	close(done)
+	if wrong := <-looked; wrong != "" {
+		t.Error(wrong)
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 2 {
+		t.Errorf("left behind: %v, error %v", left, err)
+	}
+	fresh := filepath.Join(t.TempDir(), "out.onnx")
+	write(fresh, times)
+	for _, suffix := range []string{"", onnx.DataSuffix} {
+		over, err := os.ReadFile(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := os.ReadFile(fresh + suffix); err != nil || !bytes.Equal(over, want) {
+			t.Errorf("out.onnx%s is another file than in an empty folder, error %v", suffix, err)
+		}
+	}
+}
+
+// mismatch says how a model of TestWriteOver that is there before and after a tensor is read differs from its data.
+func mismatch(path string) string {
+	before, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	f, failed := onnx.NewFile(path, bytes.NewReader(before), int64(len(before)))
+	var got *tensor.Tensor
+	if failed == nil {
+		got, failed = f.Read("w")
+	}
+	after, err := os.ReadFile(path)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !bytes.Equal(before, after):
+		return "" // replaced meanwhile
+	case failed != nil:
+		return failed.Error()
+	}
+	if k := f.Metadata()["k"]; fmt.Sprint(tensor.Of[float32](got)[0]) != k {
+		return fmt.Sprintf("the model is number %s, its data %v", k, tensor.Of[float32](got)[0])
+	}
+	return ""
 }

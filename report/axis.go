@@ -67,12 +67,12 @@ func setRange(a *plot.Axis, b bounds, log bool, limit float64) {
 		return
 	}
 	a.Tick.Marker = plot.TickerFunc(linearTicks)
-	span := b.high - b.low
+	span, most := b.high-b.low, max(limit, b.high)
 	if span < 1e-9*max(math.Abs(b.low), math.Abs(b.high), 1e-9) {
 		span = max(math.Abs(b.high), 1e-9) / 5 // all values are equal: show them in the middle of something
 		b.low, b.high = b.low-span/2, b.high+span/2
 	}
-	a.Min, a.Max = b.low-room*span, min(b.high+room*span, max(limit, b.high))
+	a.Min, a.Max = b.low-room*span, min(b.high+room*span, most)
 	if b.low >= 0 {
 		a.Min = max(a.Min, 0)
 	}

@@ -58,3 +58,19 @@ func TestIntegerTicks(t *testing.T) {
 		}
 	})
 }
+
+// TestRangeOfEqualValues: what is equal is shown in the middle of something, but not beyond what values cannot be above.
+func TestRangeOfEqualValues(t *testing.T) {
+	for name, tt := range map[string]struct{ value, limit, most float64 }{
+		"at the limit":     {100, 100, 100},
+		"no limit":         {100, math.Inf(1), 111},
+		"beyond the limit": {101, 100, 101}, // a mistake that has to be seen
+		"below":            {50, 100, 55.5},
+	} {
+		var a plot.Axis
+		setRange(&a, bounds{tt.value, tt.value}, false, tt.limit)
+		if math.Abs(a.Max-tt.most) > 1e-9 || a.Min >= tt.value {
+			t.Errorf("%s: the axis is from %v to %v, want the end %v", name, a.Min, a.Max, tt.most)
+		}
+	}
+}
