@@ -79,7 +79,7 @@ flags, and ends in the same bytes.`,
 	choices(c, "augment", dataset.Augmentations()...)
 	f.part.register(c)
 	f.data.register(c, "to train on")
-	f.data.registerSamples(c, "limit", 0, "train on this many samples of the data only, a fixed random part; 0 is all")
+	f.data.registerSamples(c, "limit", 0, "train on this many samples of the data only, a fixed random part, and test on at most as many; 0 is all")
 	choices(c, "arch", architectures...)
 	choices(c, "norm", norms...)
 	choices(c, "shortcut", "conv3", "conv1", "pad")
@@ -129,7 +129,7 @@ func (a *app) runTrain(ctx context.Context, f *trainFlags) error {
 	return a.reportTraining(f, r, m, seconds)
 }
 
-// open loads what to train on, and the test part.
+// open loads what to train on, and what to test on: of each part at most as many samples as --limit says.
 func (f *trainFlags) open(ctx context.Context, a *app) (data, test *dataset.Set, err error) {
 	if data, err = f.data.load(ctx, a, dataset.Train); err != nil {
 		return nil, nil, err
@@ -155,7 +155,7 @@ func (f *trainFlags) open(ctx context.Context, a *app) (data, test *dataset.Set,
 	if data, err = f.part.of(data); err != nil {
 		return nil, nil, err
 	}
-	return data.Sample(f.data.samples), test, nil
+	return data.Sample(f.data.samples), test.Sample(f.data.samples), nil
 }
 
 // check finds mistakes in the flags before anything is opened.
@@ -282,7 +282,11 @@ func (a *app) reportTraining(f *trainFlags, r *train.Result, test eval.Metrics, 
 			Seconds float64       `json:"seconds"`
 		}{f.output, r.History, test, seconds})
 	}
-	a.printf("%s: test accuracy %.2f %%, test loss %.4f after %s in %.1f s\n", f.output, 100*test.Accuracy, test.Loss, counted(r.Steps, "step"), seconds)
+	on := ""
+	if f.data.samples > 0 {
+		on = " on " + counted(test.Count, "sample")
+	}
+	a.printf("%s: test accuracy %.2f %%, test loss %.4f%s after %s in %.1f s\n", f.output, 100*test.Accuracy, test.Loss, on, counted(r.Steps, "step"), seconds)
 	for _, epoch := range f.checkpoints {
 		a.printf("%s\n", f.checkpoint(epoch))
 	}
