@@ -73,13 +73,20 @@ func Infer(g *graph.Graph, params ...map[string]*tensor.Tensor) (*Symmetry, erro
 	if err != nil {
 		return nil, fmt.Errorf("symmetry: %w", err)
 	}
-	inf := newInference(g, shapes, traits)
-	inf.start()
-	for _, n := range inf.selectEarly(inf.byDirection(inf.nodes())) {
-		inf.node(n)
+	apart := map[string]string{}
+	for {
+		inf := newInference(g, shapes, traits)
+		inf.apart = apart
+		nodes := inf.byBranch(inf.byDirection(inf.nodes()))
+		inf.start()
+		for _, n := range inf.selectEarly(nodes) {
+			inf.node(n)
+		}
+		inf.finish()
+		if !inf.fallen() {
+			return inf.result(), nil
+		}
 	}
-	inf.finish()
-	return inf.result(), nil
 }
 
 // inference is the state while the nodes of a graph are read.
@@ -94,6 +101,10 @@ type inference struct {
 	values    []*operand          // outputs of nodes, in order
 	spaces    []*indexSpace       // in order of the nodes
 	taken     []taken             // in order of the nodes
+	lifts     []*lift
+	stacks    map[string]*stackedParam // by the names of their members
+	apart     map[string]string        // joins of branches that are read one by one -> why
+	lifting   bool                     // the node at hand has an operand with a lift
 	atoms     int
 }
 
@@ -101,6 +112,7 @@ func newInference(g *graph.Graph, shapes map[string]graph.Value, traits traits) 
 	inf := &inference{
 		graph: g, shapes: shapes, constants: g.Constants(), traits: traits,
 		alias: map[string]string{}, uses: map[string]int{}, operands: map[string]*operand{},
+		stacks: map[string]*stackedParam{},
 	}
 	for _, n := range g.Nodes {
 		if _, known := shapes[n.Input(0)]; known && n.Op == "Identity" {
@@ -133,8 +145,10 @@ type operand struct {
 	// absent marks axes along which the tensor is constant for sure: like axes of extent 1, they take part in nothing.
 	absent []bool
 	param  bool
-	op     string // of the node that computes the value
-	read   bool   // whole, by an operator that does not just take a part
+	lift   *atom         // of what is in branches: the axis of branches, which is none of axes
+	stack  *stackedParam // of a parameter in branches
+	op     string        // of the node that computes the value
+	read   bool          // whole, by an operator that does not just take a part
 }
 
 func (inf *inference) newOperand(name string, shape graph.Shape) *operand {
@@ -158,11 +172,15 @@ func (o *operand) flat() []*atom {
 	return all
 }
 
-func (o *operand) pin(why string) {
-	for _, a := range o.axes {
-		pinAll(a, why)
+// all is all factors of the operand, beginning with the axis of branches.
+func (o *operand) all() []*atom {
+	if o.lift != nil {
+		return append([]*atom{o.lift}, o.flat()...)
 	}
+	return o.flat()
 }
+
+func (o *operand) pin(why string) { pinAll(o.all(), why) }
 
 // start makes the operands of inputs and parameters and pins those that are known to keep their order.
 func (inf *inference) start() {
@@ -171,10 +189,15 @@ func (inf *inference) start() {
 		o.pin(fmt.Sprintf("network input %q", v.Name))
 		inf.operands[v.Name] = o
 	}
+	for _, l := range inf.lifts {
+		l.axis = inf.newAtom(graph.Fixed(l.size))
+	}
 	for _, v := range inf.graph.Params {
-		o := inf.newOperand(v.Name, v.Shape)
-		o.param = true
+		o := inf.parameter(v)
 		inf.operands[v.Name] = o
+		if inf.traits.frozen[v.Name] != nil && o.lift != nil {
+			pinAll([]*atom{o.lift}, "the same in all models")
+		}
 		if inf.uses[v.Name] == 0 {
 			o.pin("no operator uses it")
 		}
@@ -184,6 +207,22 @@ func (inf *inference) start() {
 			}
 		}
 	}
+}
+
+// parameter is the operand of a parameter, one for all members of a stack.
+func (inf *inference) parameter(v graph.Value) *operand {
+	stack := inf.stacks[v.Name]
+	if stack != nil && inf.operands[stack.members[0]] != nil {
+		return inf.operands[stack.members[0]]
+	}
+	o := inf.newOperand(v.Name, v.Shape)
+	if o.param = true; stack != nil {
+		o.name, o.stack, o.lift = stack.layerName(), stack, stack.lift.axis
+		for _, m := range stack.members {
+			inf.operands[m] = o
+		}
+	}
+	return o
 }
 
 // finish pins what leaves the network.
@@ -203,6 +242,10 @@ type inferNode struct {
 	slot    int           // which output
 	outputs int           // how many outputs the node has in the graph
 	ranges  []graph.Range // of a Slice that inference wrote: what it takes
+	source  *graph.Node   // nil of a node that inference wrote
+	lift    *lift         // of a node that stands for those of all branches
+	run     *run          // of operators that begin and end branches
+	apart   string        // of a selection of one unit: why branches were not read as one
 }
 
 // nodes lists the outputs that somebody wants.
@@ -214,7 +257,7 @@ func (inf *inference) nodes() []*inferNode {
 			if out == "" || slot > 0 && inf.uses[out] == 0 {
 				continue
 			}
-			one := &inferNode{Node: *n, slot: slot, outputs: len(n.Outputs)}
+			one := &inferNode{Node: *n, slot: slot, outputs: len(n.Outputs), source: n}
 			one.Outputs = []string{out}
 			list = append(list, one)
 		}
@@ -245,11 +288,24 @@ func (inf *inference) node(n *inferNode) {
 			a.in[i] = inf.use(name)
 		}
 	}
+	inf.enterBranch(a)
 	rule.apply(a)
 	for i, o := range a.in {
 		if o != nil && (i > 0 || !a.takes) {
 			o.read = true
 		}
+	}
+}
+
+// enterBranch gives the output the axis of branches, if an input has it or it begins here.
+func (inf *inference) enterBranch(a *application) {
+	has := func(o *operand) bool { return o != nil && o.lift != nil }
+	inf.lifting = a.node.lift != nil && (a.node.Op == branchUnits || slices.ContainsFunc(a.in, has))
+	if inf.lifting {
+		a.out.lift = a.node.lift.axis
+	}
+	if s, ok := inf.selects(a.node); ok && a.node.apart != "" {
+		pinAll(a.in[0].axes[s.axis], a.why(a.node.apart))
 	}
 }
 

@@ -301,6 +301,7 @@ type facet struct {
 	operand *operand
 	index   []int
 	output  bool
+	lifted  bool // of a result in between: it is of branches
 }
 
 // present lists the indices that the facet has: those of axes that are not absent.
@@ -311,24 +312,33 @@ func (f facet) present() []int {
 			list = append(list, i)
 		}
 	}
+	if (f.lifted || f.operand != nil && f.operand.lift != nil) && !slices.Contains(list, lifted) {
+		list = append(list, lifted)
+	}
 	return list
 }
 
 // meet joins the axes that have one index and remembers the space for the pass over families.
 func (inf *inference) meet(s *indexSpace, why string) {
 	first := map[int][]*atom{}
-	for _, f := range s.facets {
+	join := func(i int, factors []*atom) {
+		if other, ok := first[i]; ok {
+			inf.unify(other, factors, why)
+		} else {
+			first[i] = factors
+		}
+	}
+	for k, f := range s.facets {
 		if f.operand == nil {
+			s.facets[k].lifted = inf.lifting
 			continue
 		}
+		if f.operand.lift != nil {
+			join(lifted, []*atom{f.operand.lift})
+		}
 		for axis, i := range f.index {
-			if f.operand.absent[axis] {
-				continue
-			}
-			if other, ok := first[i]; ok {
-				inf.unify(other, f.operand.axes[axis], why)
-			} else {
-				first[i] = f.operand.axes[axis]
+			if !f.operand.absent[axis] {
+				join(i, f.operand.axes[axis])
 			}
 		}
 	}
@@ -341,6 +351,9 @@ func (s *indexSpace) factors() map[int][]*atom {
 	for _, f := range s.facets {
 		if f.operand == nil {
 			continue
+		}
+		if f.operand.lift != nil {
+			byIndex[lifted] = leaves([]*atom{f.operand.lift})
 		}
 		for axis, i := range f.index {
 			if _, ok := byIndex[i]; !ok && !f.operand.absent[axis] {

@@ -54,7 +54,7 @@ func (a *application) view(o *operand, shape graph.Shape) *operand {
 		return nil
 	}
 	v := a.inf.newOperand(o.name, shape)
-	v.param = o.param
+	v.param, v.lift, v.stack = o.param, o.lift, o.stack
 	a.inf.unify(o.flat(), v.flat(), a.why("groups of channels"))
 	return v
 }

@@ -48,7 +48,7 @@ func (c *classes) list(b *atom) {
 func (inf *inference) appearance() map[*atom]int {
 	order := map[*atom]int{}
 	for _, o := range slices.Concat(inf.values, inf.params()) {
-		for _, a := range deep(o.flat()) {
+		for _, a := range deep(o.all()) {
 			if _, ok := order[a]; !ok {
 				order[a] = len(order)
 			}
@@ -61,7 +61,7 @@ func (inf *inference) appearance() map[*atom]int {
 func (inf *inference) params() []*operand {
 	var list []*operand
 	for _, p := range inf.graph.Params {
-		if !inf.several(p.Name) {
+		if s := inf.stacks[p.Name]; !inf.several(p.Name) && (s == nil || s.members[0] == p.Name) {
 			list = append(list, inf.operands[p.Name])
 		}
 	}
@@ -71,7 +71,7 @@ func (inf *inference) params() []*operand {
 func (inf *inference) freeInParams() []*atom {
 	var free []*atom
 	for _, o := range inf.params() {
-		for _, a := range deep(o.flat()) {
+		for _, a := range deep(o.all()) {
 			if a.why == "" && !slices.Contains(free, a) {
 				free = append(free, a)
 			}

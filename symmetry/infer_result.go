@@ -49,12 +49,15 @@ func (r *resultWriter) name() {
 			}
 			for _, index := range f.present() {
 				if s.creates(index) {
-					r.nameAxis(f.operand.name, deep(factors[index]))
+					r.nameAxis(f.operand.nameOf(index), deep(factors[index]))
 				}
 			}
 		}
 	}
 	for _, o := range r.inf.params() {
+		if o.lift != nil {
+			r.nameAxis(o.nameOf(lifted), deep([]*atom{o.lift}))
+		}
 		for _, axis := range o.axes {
 			r.nameAxis(o.name, deep(axis))
 		}
@@ -66,6 +69,14 @@ func (r *resultWriter) name() {
 			}
 		}
 	}
+}
+
+// nameOf is the name of the parameter that an index comes from: of the index of branches, what numbers them.
+func (o *operand) nameOf(index int) string {
+	if index == lifted && o.stack != nil {
+		return o.stack.numberName()
+	}
+	return o.name
 }
 
 // creates says that the index comes into being here: the output has it, and of the inputs only parameters.
@@ -162,10 +173,23 @@ func (r *resultWriter) param(name string) {
 	if r.inf.traits.frozen[name] != nil {
 		r.sym.Constant[name] = true
 	}
-	r.sym.Layouts[name] = r.layout(o)
+	r.sym.Layouts[r.key(name, o)] = r.layout(o)
 	for i := range o.axes {
-		r.pins(o, i)
+		r.pins(name, o, i)
 	}
+}
+
+// key is the name of an entry of Layouts: that of the tensor, or of the virtual stack that it belongs to.
+func (r *resultWriter) key(name string, o *operand) string {
+	if o.stack == nil {
+		return name
+	}
+	e := o.lift.root()
+	var parents []string
+	for _, p := range r.classes.parents[e] {
+		parents = append(parents, r.names[p])
+	}
+	return o.stack.before + "{" + formatName(r.names[e], parents) + "}" + o.stack.after
 }
 
 // layout writes the factors of an operand. An axis without named factors becomes one factor, of size 0 where it has a symbol.
@@ -237,10 +261,10 @@ func (inf *inference) settle() {
 }
 
 // pins lists the runs of factors on an axis that keep their order for one reason.
-func (r *resultWriter) pins(o *operand, axis int) {
+func (r *resultWriter) pins(name string, o *operand, axis int) {
 	all := segments(o.axes[axis])
 	if why, ok := wholly(all); ok && len(all) > 1 {
-		r.sym.Pinned = append(r.sym.Pinned, Pin{Tensor: o.name, Axis: axis, Why: why})
+		r.sym.Pinned = append(r.sym.Pinned, Pin{Tensor: name, Axis: axis, Why: why})
 		return
 	}
 	for _, factors := range all {
@@ -250,7 +274,7 @@ func (r *resultWriter) pins(o *operand, axis int) {
 				end++
 			}
 			if why != "" {
-				pin := Pin{Tensor: o.name, Axis: axis, Why: why}
+				pin := Pin{Tensor: name, Axis: axis, Why: why}
 				if end-start < len(factors) || len(all) > 1 {
 					pin.Part = r.part(factors[start:end])
 				}
@@ -289,7 +313,7 @@ func (r *resultWriter) sites(b *atom) {
 	var sites []Site
 	for _, o := range r.inf.values {
 		rank := inferRules[o.op].site
-		if rank == siteNever || rank < best || strings.Contains(o.name, between) || !slices.Contains(deep(o.flat()), b) {
+		if rank == siteNever || rank < best || strings.Contains(o.name, between) || o.lift != nil || !slices.Contains(deep(o.flat()), b) {
 			continue
 		}
 		layout := r.layout(o)

@@ -24,7 +24,7 @@ const (
 )
 
 // inferRules is the registry: one map per family of operators. Operators of the graph package without an entry pin what they touch.
-var inferRules = mergeRules(channelRules, contractionRules, elementwiseRules, indexRules, linearRules, normalisationRules, partRules,
+var inferRules = mergeRules(branchRules, channelRules, contractionRules, elementwiseRules, indexRules, linearRules, normalisationRules, partRules,
 	recurrentRules, shapeRules, spatialRules)
 
 func mergeRules(families ...map[string]inferRule) map[string]inferRule {

@@ -206,7 +206,7 @@ func (inf *inference) replay(n *inferNode, s *selection) []*inferNode {
 	var nodes []*inferNode
 	last := s.source
 	add := func(op string, shape graph.Shape, attrs graph.Attrs, ranges []graph.Range, out string) {
-		node := &inferNode{Node: graph.Node{Name: n.Name, Op: op, Inputs: []string{last}, Outputs: []string{out}, Attrs: attrs}, ranges: ranges}
+		node := &inferNode{Node: graph.Node{Name: n.Name, Op: op, Inputs: []string{last}, Outputs: []string{out}, Attrs: attrs}, ranges: ranges, lift: n.lift}
 		inf.shapes[out] = graph.Value{Name: out, DType: inf.shapes[n.Input(0)].DType, Shape: shape}
 		nodes, last = append(nodes, node), out
 	}

@@ -373,6 +373,16 @@ var torchNetworks = []torchNetwork{
 		derived: each("units", 6),
 		same:    []string{"gru.weight_ih_l0 0 = gru.weight_hh_l0 0 = gru.bias_ih_l0 0", "gru.weight_hh_l0 1 = head.weight 1"},
 	},
+	{
+		name: "experts",
+		// Tensors of each expert by themselves: experts change places with their outputs of the router, and in each of them its units.
+		derived: join(each("stream", 8), each("experts", 4, 3),
+			[]units{{"inside experts", 1, 6, []int{4}}, {"inside experts", 1, 6, []int{3}}}),
+		same: []string{
+			"embed.weight 0 = norms.1.weight 0 = gates.0.weight 1 = layers.0.experts.{gates.0}.w1.weight 1 = layers.1.experts.{gates.1}.w2.weight 0 = head.weight 1",
+			"layers.0.experts.{gates.0}.w1.weight 0 = layers.0.experts.{gates.0}.w3.weight 0 = layers.0.experts.{gates.0}.w2.weight 1",
+		},
+	},
 }
 
 // openTorch opens a network and reads its parameters.

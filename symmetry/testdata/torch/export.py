@@ -258,6 +258,39 @@ class GRU(nn.Module):
         return self.head(self.gru(x)[0].mean(1))
 
 
+class Expert(nn.Module):
+    """A gated MLP, as Mixtral has them."""
+
+    def __init__(self, d, width):
+        super().__init__()
+        self.w1, self.w3, self.w2 = nn.Linear(d, width, False), nn.Linear(d, width, False), nn.Linear(width, d, False)
+
+    def forward(self, x):
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+class Experts(nn.Module):
+    """Two mixtures of experts, each expert with tensors of its own; all of them run, weighted by a softmax."""
+
+    def __init__(self, d=8, width=6, counts=(4, 3)):
+        super().__init__()
+        self.embed, self.head = nn.Linear(5, d), nn.Linear(d, CLASSES)
+        self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in counts)
+        self.gates = nn.ModuleList(nn.Linear(d, n, False) for n in counts)
+        self.layers = nn.ModuleList(nn.ModuleDict({"experts": nn.ModuleList(Expert(d, width) for _ in range(n))}) for n in counts)
+
+    def forward(self, x):
+        h = self.embed(x)
+        for norm, gate, layer in zip(self.norms, self.gates, self.layers):
+            z = norm(h)
+            p = gate(z).softmax(-1)
+            out = torch.zeros_like(h)
+            for i, expert in enumerate(layer["experts"]):
+                out = out + p[..., i, None] * expert(z)
+            h = h + out
+        return self.head(h.mean(1))
+
+
 def floats(*shape):
     return lambda n: torch.randn(n, *shape)
 
@@ -301,6 +334,7 @@ NETWORKS = {
     "llama": (Llama, {"ids": tokens(9, 4)}, 14),
     "lstm": (LSTM, {"ids": tokens(9, 4)}, 14),
     "gru": (GRU, {"x": floats(4, 4)}, 14),
+    "experts": (Experts, {"x": floats(3, 5)}, 14),
 }
 
 
