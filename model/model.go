@@ -245,7 +245,7 @@ func SameTensors(a, b *Model) error {
 }
 
 // Symmetry infers the symmetry of networks of one graph from the graph and the networks' values. Tensors the graph does not use are pinned, but for
-// those that are another name of one that it uses, which move along.
+// those that are another name of one that it uses, which move along. In virtual stacks neither is possible: an error names the tensor.
 func Symmetry(ctx context.Context, models ...*Model) (*symmetry.Symmetry, error) {
 	if len(models) == 0 {
 		return nil, errors.New("model: a symmetry of no network")
@@ -264,8 +264,14 @@ func Symmetry(ctx context.Context, models ...*Model) (*symmetry.Symmetry, error)
 	}
 	for _, name := range slices.Sorted(maps.Keys(models[0].infos)) {
 		owner, tied := models[0].tied[name]
+		_, alone := s.Layouts[owner]
+		key, _, numbered := s.LayoutOf(name)
 		switch _, used := s.Shapes[name]; {
 		case used:
+		case numbered:
+			return nil, fmt.Errorf("model: %q: tensor %q has a name of the virtual stack %q, but the graph does not use it", models[0].Path, name, key)
+		case tied && !alone:
+			return nil, fmt.Errorf("model: %q: tensor %q is another name of %q, which changes places with others of a virtual stack", models[0].Path, name, owner)
 		case tied:
 			// It moves as the other does, and counts only once.
 			s.Shapes[name], s.Layouts[name] = s.Shapes[owner], s.Layouts[owner]

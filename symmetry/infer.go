@@ -53,10 +53,15 @@ import (
 // Windows read neighbours, so the spatial axes of convolutions and poolings keep their order. Grouped convolutions and group normalisation split channels
 // into (g c): groups move among themselves, channels within their group.
 //
+// # Branches
+//
+// Branches that do the same with tensors of their own, experts.0.w1, experts.1.w1, ..., and end in a sum or side by side in a Concat are read as one
+// branch, whose tensors have one axis more. Their layouts are those of virtual stacks: see [Symmetry.Stack].
+//
 // # Sites
 //
 // The sites of a group are the outputs of the nonlinearities that carry it, else of the additions, else of any operators that compute. Axes whose
-// extent is symbolic have a fixed factor of size 0 in the sites' layouts.
+// extent is symbolic have a fixed factor of size 0 in the sites' layouts. Values in branches are none.
 func Infer(g *graph.Graph, params ...map[string]*tensor.Tensor) (*Symmetry, error) {
 	if err := g.Validate(); err != nil {
 		return nil, fmt.Errorf("symmetry: %w", err)
