@@ -158,8 +158,10 @@ func compareWithSums(t *testing.T, d *descent, g *unitGroup) {
 
 // Similarities that find no room are computed whenever they are needed: the descent comes to the same end, and no more is kept than there is room for.
 func TestDescentWithoutRoom(t *testing.T) {
-	sym := network{"r=24 h1=40 h2=33 h3=40", "in: r 7", "up1: h1 r", "b1: h1", "down1: r h1", "up2: h2 r", "b2: h2", "down2: r h2", "up3: h3 r", "b3: h3",
-		"down3: r h3", "out: 5 r"}.symmetry(t)
+	sym := network{
+		"r=24 h1=40 h2=33 h3=40", "in: r 7", "up1: h1 r", "b1: h1", "down1: r h1", "up2: h2 r", "b2: h2", "down2: r h2", "up3: h3 r", "b3: h3",
+		"down3: r h3", "out: 5 r",
+	}.symmetry(t)
 	rng := newRand(5)
 	a := gaussian(sym, rng)
 	b := apply(t, sym, sym.Random(rng), a)
