@@ -10,20 +10,28 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Join makes one run of several finished ones, given by their folders, that declare the same experiment with different cases, as when machines share
 // the work: the cases, records and times of all, in the order given, under a name that no run in the folder of experiments has. Records keep what
-// they say of where they were made. The joined run is whole or not there.
+// they say of where they were made; those of one kind of task must have been made by one recipe. The joined run is whole or not there.
 func Join(dir, name string, runs ...string) (*Finished, error) {
 	if len(runs) < 2 {
 		return nil, fmt.Errorf("experiment: %d runs; at least two can be joined", len(runs))
 	}
 	var spec *Spec
+	recipes := map[string]int{} // by kind of task
 	for _, run := range runs {
 		f, err := ReadRun(run)
 		if err != nil {
 			return nil, err
+		}
+		for _, r := range f.Records {
+			if recipe, known := recipes[r.Kind]; known && recipe != r.Recipe {
+				return nil, fmt.Errorf("experiment: %q: %s tasks were done by recipe %d, and by recipe %d in another run: their results cannot be compared", run, r.Kind, r.Recipe, recipe)
+			}
+			recipes[r.Kind] = r.Recipe
 		}
 		switch {
 		case len(f.Spec.Cases) == 0:
@@ -55,9 +63,9 @@ func Join(dir, name string, runs ...string) (*Finished, error) {
 func (s *Spec) differs(other *Spec) string {
 	a, b := reflect.ValueOf(*s), reflect.ValueOf(*other)
 	for i := range a.NumField() {
-		field, _, _ := bytes.Cut([]byte(a.Type().Field(i).Tag.Get("json")), []byte(","))
-		if f := string(field); f != "name" && f != "cases" && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
-			return f
+		field, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("json"), ",")
+		if field != "name" && field != "cases" && !reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			return field
 		}
 	}
 	return ""

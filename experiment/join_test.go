@@ -65,6 +65,18 @@ func TestJoin(t *testing.T) {
 			t.Errorf("%s: %v, want an error with %q", wrong.name, err, wrong.want)
 		}
 	}
+	path := filepath.Join(runs[1], recordsFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := strings.ReplaceAll(string(text), `"kind":"curve","recipe":1`, `"kind":"curve","recipe":99`)
+	if err := os.WriteFile(path, []byte(older), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Join(dir, "older", runs...); err == nil || !strings.Contains(err.Error(), "curve tasks were done by recipe 99") {
+		t.Errorf("records of two recipes: %v", err)
+	}
 	if left, err := filepath.Glob(filepath.Join(dir, runsDir, ".*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %q, %v", left, err)
 	}
